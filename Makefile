@@ -1,0 +1,57 @@
+# `make` lists the targets. They need git, make and Python >= 3.11, and prepare the rest in .venv.
+
+ifneq ($(words $(CURDIR)),1)
+$(error The path of this folder holds a space, which make cannot handle: move it elsewhere)
+endif
+
+VENV ?= .venv
+PYTHON ?= python3
+PORT ?= 5000
+BIN := $(abspath $(VENV))/bin
+# The environment is prepared again when what it is made of has changed, whatever the files' times say.
+INSTALLED := $(VENV)/.installed-$(shell cat requirements.txt pyproject.toml | cksum | cut -d' ' -f1)
+export PATH := $(BIN):$(PATH)
+# The code of this folder, whatever is installed.
+export PYTHONPATH := $(CURDIR)/src
+export MLFLOW_DISABLE_TELEMETRY := true
+export DO_NOT_TRACK := true
+
+.DEFAULT_GOAL := help
+.PHONY: help install repro test lint format ui bench
+
+help: ## List the targets
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' Makefile
+
+install: $(INSTALLED) ## Prepare the environment in .venv
+
+$(INSTALLED):
+	@$(PYTHON) -c 'import sys; sys.exit("Python 3.11 or newer is needed; name one: make PYTHON=/path/to/python3" if sys.version_info < (3, 11) else 0)'
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --disable-pip-version-check --quiet -r requirements.txt
+	$(BIN)/python -m pip install --disable-pip-version-check --quiet --no-deps --editable .
+	@rm -f $(VENV)/.installed-*
+	@touch $@
+
+repro: $(INSTALLED) ## Rebuild everything: download, crop, train, sample, evaluate, report (PRESET=celeba for CelebA)
+	@$(if $(PRESET),$(BIN)/python -m dcgan preset $(PRESET),true)
+	@$(BIN)/python -m dcgan check
+	@$(BIN)/dvc repro
+
+test: $(INSTALLED) ## Run the tests
+	@$(BIN)/python -m pytest
+
+lint: $(INSTALLED) ## Check style and types
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check .
+	@$(BIN)/mypy
+
+format: $(INSTALLED) ## Format the code
+	@$(BIN)/ruff check --fix .
+	@$(BIN)/ruff format .
+
+ui: $(INSTALLED) ## Browse the runs in MLflow's UI on http://127.0.0.1:5000 (PORT=5001 for another port)
+	@if [ -n "$$MLFLOW_TRACKING_URI" ]; then echo "The runs are in the store that MLFLOW_TRACKING_URI names: browse them there."; \
+	else exec $(BIN)/mlflow ui --backend-store-uri sqlite:///$(CURDIR)/mlflow.db --host 127.0.0.1 --port $(PORT) --workers 1; fi
+
+bench: $(INSTALLED) ## Measure the speed of a training step and of the crop on this machine
+	@$(BIN)/python benchmarks/speed.py
