@@ -1,0 +1,57 @@
+"""The adversarial losses, as published. Logits in, scalars out; no I/O, no devices, no state."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import torch
+from torch import Tensor
+from torch.nn.functional import binary_cross_entropy_with_logits, relu, softplus
+
+Loss = Literal["bce", "minimax", "hinge", "lsgan", "relativistic"]
+
+
+def discriminator_loss(loss: Loss, real: Tensor, fake: Tensor, label_smoothing: float = 0.0) -> Tensor:
+    """What the discriminator minimises.
+
+    Args:
+        real: logits of real pictures, shape (N,).
+        fake: logits of generated pictures, shape (N,).
+        label_smoothing: taken off the label of real pictures (one-sided, Salimans et al. 2016, 3.4).
+    """
+    real_label = 1.0 - label_smoothing
+    match loss:
+        case "bce" | "minimax":  # Goodfellow et al. 2014, eq. 1
+            on_real = binary_cross_entropy_with_logits(real, torch.full_like(real, real_label))
+            return on_real + softplus(fake).mean()
+        case "hinge":  # Lim and Ye 2017; Miyato et al. 2018, eq. 16
+            return relu(1 - real).mean() + relu(1 + fake).mean()
+        case "lsgan":  # Mao et al. 2017, eq. 9 (a = 0, b = c = 1)
+            return 0.5 * (real - real_label).square().mean() + 0.5 * fake.square().mean()
+        case "relativistic":  # Jolicoeur-Martineau 2018; paired as in Huang et al. 2024, eq. 2
+            return softplus(fake - real).mean()
+
+
+def generator_loss(loss: Loss, real: Tensor, fake: Tensor) -> Tensor:
+    """What the generator minimises. Only the relativistic loss looks at `real`."""
+    match loss:
+        case "bce":  # maximise log D(G(z)): Goodfellow et al. 2014, section 3
+            return softplus(-fake).mean()
+        case "minimax":  # minimise log(1 - D(G(z))): ditto, eq. 1
+            return -softplus(fake).mean()
+        case "hinge":
+            return -fake.mean()
+        case "lsgan":
+            return 0.5 * (fake - 1).square().mean()
+        case "relativistic":
+            return softplus(real - fake).mean()
+
+
+def gradient_penalty(logits: Tensor, pictures: Tensor) -> Tensor:
+    """The mean over the batch of |grad_x D(x)|^2: R1 on real pictures, R2 on generated ones.
+
+    Mescheder et al. 2018, eq. 9 and 10, weighed there by gamma / 2. `pictures` must require a gradient,
+    and be float32 with the logits, since the squares of bf16 gradients vanish.
+    """
+    (gradient,) = torch.autograd.grad(logits.sum(), pictures, create_graph=True)
+    return gradient.square().sum(dim=(1, 2, 3)).mean()

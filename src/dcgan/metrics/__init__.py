@@ -1,0 +1,1 @@
+"""How good generated pictures are: feature networks, and distances between their features."""

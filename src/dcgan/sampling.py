@@ -1,0 +1,76 @@
+"""Latents, and the pictures that a generator makes of them."""
+
+from __future__ import annotations
+
+import hashlib
+import math
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from dcgan.images import Pixels
+from dcgan.networks import Generator, Settings
+
+
+def random_state(seed: int, purpose: str, number: int = 0) -> torch.Generator:
+    """A random state on the CPU that depends on its arguments alone, and differs for every purpose."""
+    digest = hashlib.sha256(f"{purpose} {seed} {number}".encode()).digest()
+    return torch.Generator().manual_seed(int.from_bytes(digest[:8]) >> 1)
+
+
+def draw_latents(settings: Settings, count: int, random: torch.Generator) -> Tensor:
+    """Latents (count, nz): N(0, 1), or uniform on [-1, 1]."""
+    if settings.latent == "uniform":
+        return torch.rand(count, settings.nz, generator=random) * 2 - 1
+    return torch.randn(count, settings.nz, generator=random)
+
+
+def to_pixels(pictures: Tensor) -> Pixels:
+    """Pictures (N, C, H, W) in [-1, 1] as uint8 (N, H, W, C), rounded to the nearest level."""
+    levels = pictures.float().add(1).mul(127.5).round().clamp(0, 255).to(torch.uint8)
+    pixels: Pixels = levels.permute(0, 2, 3, 1).cpu().numpy()
+    return np.ascontiguousarray(pixels)
+
+
+@torch.inference_mode()
+def generate(generator: Generator, latents: Tensor, batch_size: int = 128) -> Pixels:
+    """The pictures of latents (N, nz), uint8 (N, H, W, C); each depends on its own latent alone.
+
+    Float32 on the generator's device, whatever it was trained in. In another place of its batch, or in a batch
+    of another size, a value that lies between two levels can be rounded the other way.
+    """
+    device = next(generator.parameters()).device
+    generator.eval()
+    parts = [to_pixels(generator(part.to(device))) for part in latents.split(batch_size)]
+    return np.concatenate(parts)
+
+
+def interpolate(latent: str, start: Tensor, end: Tensor, share: Tensor) -> Tensor:
+    """Latents between `start` and `end`, (..., nz); `share` (..., 1) is 0 at the one and 1 at the other.
+
+    Along the great circle for normal latents, whose length hardly varies (White 2016, section 2.1), and
+    along the straight line for uniform ones.
+    """
+    if latent == "uniform":
+        return torch.lerp(start, end, share)
+    cosine = torch.nn.functional.cosine_similarity(start, end, dim=-1).clamp(-1, 1).unsqueeze(-1)
+    angle = torch.acos(cosine).clamp(1e-4, math.pi - 1e-4)
+    return (torch.sin((1 - share) * angle) * start + torch.sin(share * angle) * end) / torch.sin(angle)
+
+
+def strip(settings: Settings, random: torch.Generator, rows: int = 6, columns: int = 10) -> Tensor:
+    """Latents of `rows` walks, each from one latent to another in `columns` steps: (rows * columns, nz)."""
+    ends = draw_latents(settings, 2 * rows, random).reshape(rows, 2, 1, settings.nz)
+    share = torch.linspace(0, 1, columns).reshape(1, columns, 1)
+    return interpolate(settings.latent, ends[:, 0], ends[:, 1], share).reshape(-1, settings.nz)
+
+
+def sheet(settings: Settings, random: torch.Generator, side: int = 6) -> Tensor:
+    """Latents between four at the corners of a square: (side * side, nz), row by row."""
+    corners = draw_latents(settings, 4, random)
+    across = torch.linspace(0, 1, side).reshape(side, 1)
+    top = interpolate(settings.latent, corners[0], corners[1], across)
+    bottom = interpolate(settings.latent, corners[2], corners[3], across)
+    down = torch.linspace(0, 1, side).reshape(side, 1, 1)
+    return interpolate(settings.latent, top, bottom, down).reshape(-1, settings.nz)
