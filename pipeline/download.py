@@ -1,0 +1,37 @@
+"""Brings the source's pictures to data/raw, verified and never unpacked."""
+
+from stage import DOWNLOADS, FOLDER, INVENTORY, MAIN_ROOT, RAW, run
+
+from dcgan.files import atomic
+from dcgan.params import DownloadParams
+
+
+def main(params: DownloadParams) -> None:
+    downloads = MAIN_ROOT / DOWNLOADS
+    with atomic(RAW) as raw:
+        match params.dataset:
+            case "avatars":
+                from dcgan.datasets import avatars
+
+                assert params.dataset_size is not None, "the schema asks for it"
+                avatars.prepare(raw, params.dataset_size, params.dataset_seed)
+            case "celeba":
+                from dcgan.datasets import celeba
+
+                celeba.prepare(downloads, raw, params.dataset_size)
+            case "lsun_church":
+                from dcgan.datasets import lsun
+
+                lsun.prepare(downloads, raw, params.dataset_size)
+            case "cifar10":
+                from dcgan.datasets import cifar10
+
+                cifar10.prepare(downloads, raw, params.dataset_size)
+            case "folder":
+                from dcgan.datasets import folder
+
+                folder.prepare(FOLDER, INVENTORY, raw, params.dataset_size)
+
+
+if __name__ == "__main__":
+    run(DownloadParams, main)

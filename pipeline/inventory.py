@@ -1,0 +1,15 @@
+"""Lists the user's own pictures, so that changed files mean a new crop, and only for `dataset: folder`."""
+
+from stage import FOLDER, INVENTORY, run
+
+from dcgan.params import InventoryParams
+
+
+def main(params: InventoryParams) -> None:
+    from dcgan.datasets import folder
+
+    folder.write_inventory(FOLDER if params.dataset == "folder" else None, INVENTORY)
+
+
+if __name__ == "__main__":
+    run(InventoryParams, main)

@@ -1,0 +1,31 @@
+"""One HTML page of a run: the numbers, the pictures, the curves, the data."""
+
+import json
+
+from record import record_evaluation
+from stage import GENERATOR, PICTURES, REPORTS, run
+
+from dcgan.params import Section
+
+
+def main(params: Section) -> None:
+    import pandas as pd
+
+    from dcgan.files import atomic
+    from dcgan.networks import read_metadata
+    from dcgan.report import page
+
+    html = page.render(
+        metrics=json.loads((REPORTS / "metrics.json").read_text()),
+        data=json.loads((REPORTS / "data.json").read_text()),
+        model=read_metadata(GENERATOR),
+        losses=pd.read_csv(REPORTS / "losses.csv"),
+        pictures={name: (REPORTS / name).read_bytes() for name in PICTURES},
+    )
+    with atomic(REPORTS / "report.html") as path:
+        path.write_text(html)
+    record_evaluation()
+
+
+if __name__ == "__main__":
+    run(Section, main)

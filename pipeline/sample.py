@@ -1,0 +1,35 @@
+"""Samples faces from the trained generator: grids, walks between latents, the training as an animation."""
+
+from lineage import run_name, training_params
+from stage import FACES, GENERATOR, MAIN_ROOT, PICTURES, REPORTS, run
+
+from dcgan.params import SampleParams
+
+
+def main(params: SampleParams) -> None:
+    from dcgan import images, networks, sampling
+    from dcgan.files import sha256
+    from dcgan.tracking import Tracker
+
+    generator = networks.load_generator(GENERATOR)
+    settings = generator.settings
+    random = {name: sampling.random_state(params.seed, name) for name in ("samples", "strip", "sheet")}
+
+    generated = sampling.generate(generator, sampling.draw_latents(settings, 64, random["samples"]))
+    images.save_png(REPORTS / "samples.png", images.grid(generated, columns=8))
+    real = images.choose(images.open_split(FACES, "train"), 64, params.seed)
+    images.save_png(REPORTS / "real_and_generated.png", images.side_by_side(real, generated, columns=8))
+
+    walks = sampling.generate(generator, sampling.strip(settings, random["strip"]))
+    images.save_png(REPORTS / "interpolation.png", images.grid(walks, columns=10))
+    between = sampling.generate(generator, sampling.sheet(settings, random["sheet"]))
+    images.save_png(REPORTS / "sheet.png", images.grid(between, columns=6))
+    images.save_animation(REPORTS / "progress.gif", sorted((REPORTS / "progress").glob("*.png")))
+
+    tracker = Tracker(MAIN_ROOT)
+    with tracker.of_generator(sha256(GENERATOR), run_name(), training_params()):
+        tracker.artifacts(*(REPORTS / name for name in PICTURES))
+
+
+if __name__ == "__main__":
+    run(SampleParams, main)

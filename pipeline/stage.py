@@ -1,0 +1,71 @@
+"""What all stages share: where they are, validated parameters, errors in one sentence, exit status."""
+
+from __future__ import annotations
+
+import errno
+import logging
+import os
+import signal
+import sys
+import warnings
+from collections.abc import Callable
+from pathlib import Path
+from types import FrameType
+
+ROOT = Path(__file__).resolve().parent.parent  # in a queued experiment, of its temporary copy
+# Of the main project, where ROOT is such a copy: it holds what outlives an experiment.
+MAIN_ROOT = next((p.parent for p in ROOT.parents if p.name == ".dvc" and ROOT.is_relative_to(p / "tmp" / "exps")), ROOT)
+# Code of the copy that the stage runs in, whatever is installed.
+sys.path.insert(0, str(ROOT / "src"))
+
+try:
+    import dcgan
+    from dcgan.errors import Interrupted, UserError
+    from dcgan.params import SectionT, load
+except ModuleNotFoundError as error:
+    sys.exit(f"{error.name} is not installed in {sys.executable}; run `make repro`, or `. .venv/bin/activate` first.")
+
+if not Path(str(dcgan.__file__)).is_relative_to(ROOT):
+    raise RuntimeError(f"dcgan was imported from {dcgan.__file__} before stage.py could name {ROOT}")
+
+DOWNLOADS, FOLDER = Path("data/downloads"), Path("data/folder")
+RAW, FACES, INVENTORY = Path("data/raw"), Path("data/faces"), Path("data/folder.parquet")
+REFERENCE = Path("data/reference.safetensors")
+GENERATOR, DISCRIMINATOR = Path("models/generator.safetensors"), Path("models/discriminator.safetensors")
+REPORTS = Path("reports")
+PICTURES = ("samples.png", "real_and_generated.png", "interpolation.png", "sheet.png", "progress.gif")  # in REPORTS
+
+
+def run(section: type[SectionT], stage: Callable[[SectionT], None]) -> None:
+    """Checks all of params.yaml, hands the stage its own section, and turns what goes wrong into an exit.
+
+    A mistake of the user's is one sentence and status 1; SIGINT 130, SIGTERM 143, so that DVC never takes
+    an interrupted stage for a finished one.
+    """
+    os.chdir(ROOT)
+    logging.basicConfig(level=logging.WARNING, format="%(levelname)s: %(message)s")
+    warnings.filterwarnings("ignore", message="The given NumPy array is not writable")  # memory maps, only read
+    signal.signal(signal.SIGTERM, _exit_on_signal)
+    signal.signal(signal.SIGINT, _exit_on_signal)
+    try:
+        stage(load(ROOT / "params.yaml").section(section))
+    except Interrupted as error:
+        sys.exit(128 + error.signal)
+    except UserError as error:
+        sys.exit(str(error))
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EROFS, errno.EACCES, errno.EDQUOT):
+            raise
+        sys.exit(f"{error.filename or 'disk'}: {error.strerror}; make room or give write access, then run it again.")
+
+
+def stop_signal() -> Callable[[], int | None]:
+    """From now on SIGINT and SIGTERM do not end the stage: the result says which of them was received."""
+    received: list[int] = []
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda number, frame: received.append(number))
+    return lambda: received[0] if received else None
+
+
+def _exit_on_signal(number: int, frame: FrameType | None) -> None:
+    sys.exit(128 + number)
