@@ -1,0 +1,53 @@
+"""What tests share: a handful of drawn faces, and a small project to run the real tools in."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from project import Project
+
+FACES_DRAWN = 240
+# Threads that wait for each other are slower than one where the cores are busy; stages inherit it.
+os.environ["OMP_NUM_THREADS"] = "1"
+
+
+@pytest.fixture(scope="session")
+def raw(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """data/raw with FACES_DRAWN avatars, as the download leaves it."""
+    from dcgan.datasets import avatars
+
+    folder = tmp_path_factory.mktemp("avatars") / "raw"
+    avatars.prepare(folder, FACES_DRAWN, seed=1)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def faces(raw: Path) -> Path:
+    """data/faces of those avatars at 64x64, as the crop leaves it."""
+    from dcgan import images
+
+    folder = raw.parent / "faces"
+    images.pack(raw, folder, raw.parent / "data.json", None, 64, 3, 0.0)
+    return folder
+
+
+@pytest.fixture(autouse=True)
+def own_tracking_store(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No test writes to a store that the developer's shell names."""
+    # Set before it is deleted, so that what MLflow itself sets is taken back after the test.
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "")
+    monkeypatch.delenv("MLFLOW_TRACKING_URI")
+
+
+@pytest.fixture(scope="session")
+def reproduced(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Project]:
+    """A small project after its first `dvc repro`, committed. Tests that change it start from a copy."""
+    project = Project.create(tmp_path_factory.mktemp("project") / "dcgan")
+    result = project.run("dvc", "repro")
+    assert result.returncode == 0, result.stdout
+    project.run("git", "add", "-A", check=True)
+    project.run("git", "commit", "-q", "-m", "reproduced", check=True)
+    yield project

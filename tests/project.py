@@ -1,0 +1,78 @@
+"""A small copy of this project, to run the real tools in."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+
+
+class Project:
+    """A copy of this project as a git repository of its own, with settings small enough for a test."""
+
+    SMALL = (
+        ("dataset_size", "60"),
+        ("image_size", "32"),
+        ("ngf", "8"),
+        ("ndf", "8"),
+        ("epochs", "2"),
+        ("batch_size", "16"),
+        ("fid_samples", "32"),
+    )
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.env = {k: v for k, v in os.environ.items() if not k.startswith(("DVC_", "MLFLOW_", "DCGAN_", "MAKE"))}
+        self.env |= {
+            "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
+            "PYTHONPATH": str(folder / "src"),
+            "GIT_AUTHOR_NAME": "test",
+            "GIT_AUTHOR_EMAIL": "test@example.com",
+            "GIT_COMMITTER_NAME": "test",
+            "GIT_COMMITTER_EMAIL": "test@example.com",
+        }
+
+    @classmethod
+    def create(cls, folder: Path, small: bool = True) -> Project:
+        """Copies what git would commit now, so that a test sees the tree as it is."""
+        listed = ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"]
+        names = subprocess.run(listed, cwd=ROOT, capture_output=True, check=True, text=True).stdout.split("\0")
+        for name in filter(None, names):
+            if (ROOT / name).is_file() and not (small and name in ("dvc.lock", "reports/metrics.json")):
+                (folder / name).parent.mkdir(parents=True, exist_ok=True)
+                (folder / name).write_bytes((ROOT / name).read_bytes())
+        project = cls(folder)
+        if small:
+            project.set(*cls.SMALL)
+        for words in (["init", "-q", "-b", "main"], ["add", "-A"], ["commit", "-q", "-m", "project"]):
+            project.run("git", *words, check=True)
+        return project
+
+    def set(self, *values: tuple[str, str]) -> None:
+        """Writes values into params.yaml, as an editor would."""
+        path = self.folder / "params.yaml"
+        text = path.read_text()
+        for key, value in values:
+            text, count = re.subn(rf"(?m)^{key}:[^#\n]*", f"{key}: {value} ", text)
+            assert count == 1, key
+        path.write_text(text)
+
+    def run(self, *command: str, check: bool = False, **env: str) -> subprocess.CompletedProcess[str]:
+        """Runs a command in the project; its output is in `stdout`, what it says of errors too."""
+        return subprocess.run(
+            command,
+            cwd=self.folder,
+            env=self.env | env,
+            check=check,
+            text=True,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            stdin=subprocess.DEVNULL,
+        )
+
+    def read(self, name: str) -> bytes:
+        return (self.folder / name).read_bytes()

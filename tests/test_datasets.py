@@ -1,0 +1,636 @@
+"""Every source of pictures ends in the same contract, byte for byte the same each time, or in one sentence."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import random
+import shutil
+import tarfile
+import zipfile
+from collections import Counter
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import lmdb
+import numpy as np
+import pandas as pd
+import pytest
+import python_avatars as pa
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from PIL import Image
+from torchvision.datasets import CelebA
+
+from dcgan import images
+from dcgan.datasets import avatars, celeba, cifar10, folder, lsun
+from dcgan.datasets.index import SPLITS, cut_off, read_index, split_by_name, take
+from dcgan.errors import UserError
+
+NAMES = st.lists(st.text(st.characters(codec="utf-8"), min_size=1, max_size=12), unique=True, max_size=40)
+examples = settings(deadline=None, max_examples=30)
+
+
+def encoded(form: str, seed: int, size: tuple[int, int] = (40, 48)) -> bytes:
+    out = io.BytesIO()
+    pixels = np.random.default_rng(seed).integers(0, 256, (size[1], size[0], 3), dtype=np.uint8)
+    Image.fromarray(pixels).save(out, form)
+    return out.getvalue()
+
+
+def md5(data: bytes) -> str:
+    return hashlib.md5(data).hexdigest()
+
+
+def contract(raw: Path) -> pd.DataFrame:
+    """Checks what the crop relies on, and returns the index."""
+    table = read_index(raw)
+    assert list(table.columns[:3]) == ["archive", "file", "split"]
+    assert set(table["split"]) <= set(SPLITS) and table["file"].is_unique
+    for name in table.columns[3:]:
+        assert table[name].dtype == np.int8 and set(table[name]) <= {-1, 1}
+    for archive, rows in table.groupby("archive"):
+        with zipfile.ZipFile(raw / str(archive)) as opened:
+            for name in rows["file"]:
+                # CelebA's own zip is kept as it is; what is written here bears no time.
+                assert archive == celeba.ARCHIVE or opened.getinfo(name).date_time == (1980, 1, 1, 0, 0, 0)
+                assert images.face(opened.read(name), None, 32, 3).shape == (32, 32, 3)
+    return table
+
+
+def contents(raw: Path) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in sorted(raw.iterdir())}
+
+
+def members(archive: Path) -> dict[str, bytes]:
+    with zipfile.ZipFile(archive) as opened:
+        return {name: opened.read(name) for name in opened.namelist()}
+
+
+# The contract's helpers.
+
+
+@examples
+@given(NAMES, NAMES)
+def test_a_picture_stays_in_its_split_when_others_come(names: list[str], more: list[str]) -> None:
+    alone = dict(zip(names, split_by_name(names), strict=True))
+    everything = [*more, *names]
+    together = dict(zip(everything, split_by_name(everything), strict=True))
+    assert all(together[name] == split for name, split in alone.items())
+
+
+def test_names_are_split_about_ninety_five_five() -> None:
+    counts = Counter(split_by_name([f"picture {i}.jpg" for i in range(20_000)]))
+    assert counts["train"] == pytest.approx(18_000, abs=200)
+    assert counts["valid"] == pytest.approx(1_000, abs=150)
+    assert counts["test"] == pytest.approx(1_000, abs=150)
+
+
+@pytest.mark.parametrize("split", ["valid", "test"])
+def test_only_training_pictures_are_cut_off(split: str) -> None:
+    names = [f"{i}.jpg" for i in range(8_000)]
+    other = "test" if split == "valid" else "valid"
+    table = pd.DataFrame({"file": names, "split": ["train", other] * 4_000})
+    result = cut_off(split, table)
+    assert all(new == old for new, old in zip(result, table["split"], strict=True) if old == other)
+    counts = Counter(result)
+    assert counts[other] == 4_000 and counts[split] == pytest.approx(200, abs=70)
+    assert counts["train"] + counts[split] == 4_000
+
+
+@examples
+@given(NAMES, st.integers(1, 40))
+def test_taking_keeps_the_order_and_more_only_adds(names: list[str], most: int) -> None:
+    table = pd.DataFrame({"file": pd.Series(names, dtype="str"), "number": range(len(names))})
+    fewer, more = take(table, most), take(table, most + 1)
+    assert len(fewer) == min(most, len(names))
+    assert set(fewer["file"]) <= set(more["file"])
+    assert fewer["number"].tolist() == sorted(fewer["number"]) and list(fewer.index) == list(range(len(fewer)))
+    shuffled = take(table.sample(frac=1, random_state=1).reset_index(drop=True), most)
+    assert set(shuffled["file"]) == set(fewer["file"])
+    assert take(table, None).equals(table)
+
+
+def test_what_is_taken_is_no_beginning() -> None:
+    table = pd.DataFrame({"file": [f"{i:06d}.jpg" for i in range(1000)]})
+    numbers = [int(name[:6]) for name in take(table, 100)["file"]]
+    assert np.mean(numbers) == pytest.approx(500, abs=100)
+
+
+def test_what_is_taken_has_the_shares_of_all() -> None:
+    """The hash that chooses is not the hash that splits."""
+    taken = take(pd.DataFrame({"file": [f"{i}.jpg" for i in range(20_000)]}), 2_000)
+    counts = Counter(split_by_name(taken["file"].tolist()))
+    assert counts["train"] == pytest.approx(1_800, abs=60)
+    assert counts["valid"] == pytest.approx(100, abs=45) and counts["test"] == pytest.approx(100, abs=45)
+
+
+# Avatars.
+
+
+@pytest.fixture(scope="module")
+def drawn_twice(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+    """The same ten faces, drawn by one worker and by two."""
+    root = tmp_path_factory.mktemp("drawn")
+    for workers in (1, 2):
+        avatars.prepare(root / f"raw{workers}", 10, 1, workers)
+    return root / "raw1", root / "raw2"
+
+
+def test_drawn_bytes_do_not_depend_on_the_number_of_workers(drawn_twice: tuple[Path, Path]) -> None:
+    one, two = (contents(raw) for raw in drawn_twice)
+    assert set(one) == set(celeba.MD5) | {"pictures.parquet"}
+    assert one == two
+    with zipfile.ZipFile(drawn_twice[0] / celeba.ARCHIVE) as archive:
+        assert {member.date_time for member in archive.infolist()} == {(1980, 1, 1, 0, 0, 0)}
+    assert Counter(contract(drawn_twice[0])["split"]) == {"train": 8, "valid": 1, "test": 1}
+
+
+def test_a_face_depends_on_the_seed_and_its_number_alone(raw: Path, drawn_twice: tuple[Path, Path]) -> None:
+    few, many = members(drawn_twice[0] / celeba.ARCHIVE), members(raw / celeba.ARCHIVE)
+    assert all(many[name] == data for name, data in few.items())
+    assert few["img_align_celeba/000004.jpg"] == avatars.jpeg(avatars.face(1, 3))
+    columns = [name for name in read_index(raw).columns if name != "split"]
+    assert read_index(raw)[columns].head(10).equals(read_index(drawn_twice[0])[columns])
+
+
+def test_faces_differ_by_seed_and_by_number() -> None:
+    assert len({avatars.face(seed, i) for seed in range(3) for i in range(100)}) == 300
+    assert avatars.jpeg(avatars.face(1, 0)) != avatars.jpeg(avatars.face(2, 0))
+
+
+def test_the_global_random_state_is_neither_used_nor_changed() -> None:
+    random.seed(1)
+    expected = random.random()
+    random.seed(1)
+    first = avatars.face(7, 7)
+    assert random.random() == expected and avatars.face(7, 7) == first
+
+
+def test_a_face_is_a_jpeg_of_celebas_size() -> None:
+    with Image.open(io.BytesIO(avatars.jpeg(avatars.face(1, 0)))) as picture:
+        assert (picture.format, picture.mode, picture.size) == ("JPEG", "RGB", (178, 218))
+
+
+def test_torchvision_reads_the_drawn_faces_as_celeba(
+    raw: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    base = tmp_path / CelebA.base_folder
+    shutil.copytree(raw, base)
+    with zipfile.ZipFile(base / celeba.ARCHIVE) as archive:
+        archive.extractall(base)
+    monkeypatch.setattr(CelebA, "_check_integrity", lambda self: True)  # it wants the MD5s of the real files
+    kinds = ["attr", "identity", "bbox", "landmarks"]
+    sizes = {split: len(CelebA(tmp_path, split, kinds, download=False)) for split in ("train", "valid", "test", "all")}
+    assert sizes == {"train": 192, "valid": 24, "test": 24, "all": 240}
+
+    table = read_index(raw)
+    for split, number in (("train", 5), ("valid", 0), ("test", 23)):
+        data = CelebA(tmp_path, split, kinds, download=False)
+        picture, (attributes, identity, box, landmarks) = data[number]
+        row = table[table["split"] == split].iloc[number]
+        i = int(Path(row["file"]).stem) - 1
+        expected = avatars.attributes(avatars.face(1, i))
+        assert dict(zip(data.attr_names, (2 * attributes - 1).tolist(), strict=False)) == expected
+        assert row[3:].to_dict() == expected
+        assert identity.item() == i + 1
+        assert picture.size == (178, 218)
+        x, y, width, height = box.tolist()
+        points = landmarks.reshape(5, 2)
+        assert all(x < px < x + width and y < py < y + height for px, py in points.tolist())
+    assert list(data.attr_names[:40]) == list(expected)
+
+
+def hash_list() -> dict[str, str]:
+    return {name: value for _, value, name in CelebA.file_list}
+
+
+def test_the_hashes_and_names_are_torchvisions() -> None:
+    theirs = hash_list()
+    assert {name: theirs[name] for name in celeba.MD5} == dict(celeba.MD5)
+
+
+HAIR = {
+    "Black_Hair": {"BLACK"},
+    "Blond_Hair": {"BLONDE", "BLONDE_GOLDEN", "PLATINUM"},
+    "Brown_Hair": {"AUBURN", "BROWN", "BROWN_DARK"},
+    "Gray_Hair": {"SILVER_GRAY"},
+}
+
+
+@pytest.mark.parametrize("seed", [1, 2])
+def test_attributes_say_what_is_drawn(seed: int) -> None:
+    for i in range(400):
+        face = avatars.face(seed, i)
+        has = {name for name, value in avatars.attributes(face).items() if value == 1}
+        hat, bare = isinstance(face.top, pa.HatType), face.top in (pa.HairType.NONE, pa.HairType.SIDES)
+        assert ("Wearing_Hat" in has) == hat
+        assert ("Bald" in has) == (face.top is pa.HairType.NONE)
+        assert ("Eyeglasses" in has) == (face.glasses is not pa.AccessoryType.NONE)
+        assert ("No_Beard" in has) == ("BEARD" not in face.facial_hair.name)
+        assert ("Mustache" in has) == ("MOUSTACHE" in face.facial_hair.name)
+        assert ("Goatee" in has) <= ("No_Beard" not in has)
+        assert ("Smiling" in has) == (face.mouth.name not in ("CONCERNED", "SAD", "SERIOUS"))
+        for name, colors in HAIR.items():
+            assert (name in has) == (face.hair_color.name in colors and not hat and not bare)
+
+
+def test_attributes_vary_and_are_celebas_forty() -> None:
+    table = pd.DataFrame([avatars.attributes(avatars.face(1, i)) for i in range(2000)])
+    assert table.shape[1] == 40 and set(table.to_numpy().ravel()) == {-1, 1}
+    shares = (table == 1).mean()
+    drawn = shares[shares > 0]
+    assert len(drawn) == 19
+    assert drawn.between(0.01, 0.9).all()
+
+
+def pixels(face: avatars.Face) -> np.ndarray[Any, np.dtype[np.int16]]:
+    return np.asarray(Image.open(io.BytesIO(avatars.jpeg(face)))).astype(np.int16)
+
+
+BARE = avatars.face(1, 0)._replace(
+    glasses=pa.AccessoryType.NONE, facial_hair=pa.FacialHairType.NONE, top=pa.HairType.NONE, mouth=pa.MouthType.SERIOUS
+)
+
+
+@pytest.mark.parametrize(
+    "part",
+    [
+        {"glasses": pa.AccessoryType.ROUND},
+        {"glasses": pa.AccessoryType.WAYFARERS},
+        {"top": pa.HatType.HAT},
+        {"top": pa.HatType.TURBAN},
+        {"top": pa.HairType.BOB},
+        {"top": pa.HairType.SIDES},
+        {"facial_hair": pa.FacialHairType.WICK_BEARD},
+        {"facial_hair": pa.FacialHairType.MOUSTACHE_FANCY},
+        {"mouth": pa.MouthType.SMILE},
+        {"nose": pa.NoseType.WIDE},
+        {"skin": pa.SkinColor.PALE},
+        {"background": "#000000"},
+    ],
+    ids=lambda part: str(next(iter(part.values()))),
+)
+def test_what_an_attribute_says_is_seen(part: dict[str, Any]) -> None:
+    bare = BARE._replace(nose=pa.NoseType.DEFAULT, skin=pa.SkinColor.BROWN)
+    assert np.abs(pixels(bare._replace(**part)) - pixels(bare)).max() > 30
+
+
+def test_hair_shows_its_colour() -> None:
+    for top in (pa.HairType.BOB, pa.HairType.CAESAR, pa.HairType.FRO):
+        black, blond = (pixels(BARE._replace(top=top, hair_color=pa.HairColor[n])) for n in ("BLACK", "BLONDE"))
+        assert (np.abs(black - blond).max(axis=2) > 50).mean() > 0.02
+
+
+def where(one: avatars.Face, other: avatars.Face) -> tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]]:
+    """Columns and rows of the pixels in which two faces differ."""
+    rows, columns = np.nonzero(np.abs(pixels(one) - pixels(other)).max(axis=2) > 40)
+    return columns, rows
+
+
+def middle(values: np.ndarray[Any, Any]) -> float:
+    return (int(values.min()) + int(values.max())) / 2
+
+
+def listed(path: Path) -> list[int]:
+    return [int(value) for value in path.read_text().splitlines()[2].split()[1:]]
+
+
+def test_landmarks_are_where_the_parts_are(raw: Path) -> None:
+    points = np.reshape(listed(raw / celeba.LANDMARKS), (5, 2))
+    columns, rows = where(BARE._replace(eyes=pa.EyeType.DEFAULT), BARE._replace(eyes=pa.EyeType.SIDE))
+    seen = [(middle(columns[side]), middle(rows[side])) for side in (columns < 89, columns >= 89)]
+    columns, rows = where(BARE._replace(nose=pa.NoseType.DEFAULT), BARE._replace(nose=pa.NoseType.WIDE))
+    seen += [(middle(columns), middle(rows))]
+    columns, rows = where(BARE, BARE._replace(mouth=pa.MouthType.DEFAULT))
+    seen += [(float(x), middle(rows)) for x in (columns.min(), columns.max())]
+    assert np.abs(points - seen).max() < 8, f"listed {points.tolist()}, drawn at {seen}"
+
+
+def test_the_box_is_around_the_head(raw: Path) -> None:
+    left, top, width, height = listed(raw / celeba.BOXES)
+    columns, rows = where(BARE._replace(skin=pa.SkinColor.PALE), BARE._replace(skin=pa.SkinColor.BLACK))
+    assert abs(top - rows.min()) < 8
+    forehead = columns[rows < top + height / 3]
+    assert abs(left - forehead.min()) < 8 and abs(left + width - forehead.max()) < 8
+    _, mouth = where(BARE, BARE._replace(mouth=pa.MouthType.BIG_SMILE))
+    assert mouth.max() < top + height
+
+
+# CelebA.
+
+
+def stand_in(downloads: Path, pictures: int = 12) -> dict[str, str]:
+    """Files written as CelebA's authors write them, and their MD5s."""
+    downloads.mkdir()
+    names = [f"{i + 1:06d}.jpg" for i in range(pictures)]
+    with zipfile.ZipFile(downloads / celeba.ARCHIVE, "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("img_align_celeba/", b"")
+        for i, name in enumerate(names):
+            archive.writestr(f"img_align_celeba/{name}", encoded("JPEG", i, (178, 218)))
+    attributes = ["Smiling", "Young", "5_o_Clock_Shadow"]
+    rows = [f"{name} {'-1  1 -1' if i % 2 else ' 1 -1 -1'}" for i, name in enumerate(names)]
+    lists = {
+        celeba.ATTRIBUTES: [str(pictures), " ".join(attributes) + " ", *rows],
+        celeba.PARTITION: [f"{name} {i % 3}" for i, name in enumerate(names)],
+        celeba.LANDMARKS: [str(pictures), "lefteye_x lefteye_y ", *(f"{name} 69  109 " for name in names)],
+        celeba.BOXES: [str(pictures), "image_id x_1 y_1 width height", *(f"{name}  95  71 226 313" for name in names)],
+        celeba.IDENTITIES: [f"{name} {i}" for i, name in enumerate(names)],
+    }
+    for name, lines in lists.items():
+        (downloads / name).write_text("\n".join(lines) + "\n")
+    return hashes(downloads)
+
+
+def hashes(downloads: Path) -> dict[str, str]:
+    return {path.name: md5(path.read_bytes()) for path in sorted(downloads.iterdir())}
+
+
+def test_celeba_is_linked_and_indexed_with_its_own_splits(tmp_path: Path) -> None:
+    known = stand_in(tmp_path / "downloads")
+    for name in ("a", "b"):
+        celeba.prepare(tmp_path / "downloads", tmp_path / name, None, known)
+    assert contents(tmp_path / "a") == contents(tmp_path / "b")
+    for name in known:
+        assert (tmp_path / "a" / name).samefile(tmp_path / "downloads" / name)
+    table = contract(tmp_path / "a")
+    assert table["file"].tolist() == [f"img_align_celeba/{i + 1:06d}.jpg" for i in range(12)]
+    assert table["split"].tolist() == ["train", "valid", "test"] * 4
+    assert list(table.columns[3:]) == ["Smiling", "Young", "5_o_Clock_Shadow"]
+    assert table["Smiling"].tolist() == [1, -1] * 6 and table["Young"].tolist() == [-1, 1] * 6
+
+
+def test_no_more_pictures_are_taken_than_asked_for(tmp_path: Path) -> None:
+    known = stand_in(tmp_path / "downloads")
+    celeba.prepare(tmp_path / "downloads", tmp_path / "raw", 5, known)
+    assert len(contract(tmp_path / "raw")) == 5
+
+
+@pytest.mark.parametrize("absent", sorted(celeba.MD5))
+def test_a_missing_file_of_celeba_is_named(tmp_path: Path, absent: str) -> None:
+    known = stand_in(tmp_path / "downloads", 1)
+    (tmp_path / "downloads" / absent).unlink()
+    with pytest.raises(UserError, match=absent.replace(".", r"\.")) as error:
+        celeba.prepare(tmp_path / "downloads", tmp_path / "raw", None, known)
+    assert all(name not in str(error.value) for name in set(celeba.MD5) - {absent})
+    assert not (tmp_path / "raw").exists()
+
+
+@pytest.mark.parametrize("wrong", sorted(celeba.MD5))
+def test_a_file_that_is_not_celebas_is_named(tmp_path: Path, wrong: str) -> None:
+    known = stand_in(tmp_path / "downloads", 1)
+    with (tmp_path / "downloads" / wrong).open("ab") as file:
+        file.write(b"\n")
+    with pytest.raises(UserError, match=rf"{wrong.replace('.', '.')}.*MD5.*{known[wrong]}"):
+        celeba.prepare(tmp_path / "downloads", tmp_path / "raw", None, known)
+
+
+def test_a_stand_in_is_not_taken_for_celeba(tmp_path: Path) -> None:
+    stand_in(tmp_path / "downloads", 1)
+    with pytest.raises(UserError, match="MD5"):
+        celeba.prepare(tmp_path / "downloads", tmp_path / "raw", None)
+
+
+@pytest.mark.parametrize("name", [celeba.ATTRIBUTES, celeba.PARTITION])
+@pytest.mark.parametrize("change", ["less", "more"])
+def test_lists_that_do_not_fit_the_pictures_are_named(tmp_path: Path, name: str, change: str) -> None:
+    stand_in(tmp_path / "downloads")
+    path = tmp_path / "downloads" / name
+    lines = path.read_text().splitlines()
+    lines = lines[:-1] if change == "less" else [*lines, lines[-1].replace("000012.jpg", "000013.jpg")]
+    path.write_text("\n".join(lines) + "\n")
+    odd = "000012" if change == "less" else "000013"
+    with pytest.raises(UserError, match=rf"{name}: 1 pictures .*{odd}\.jpg"):
+        celeba.prepare(tmp_path / "downloads", tmp_path / "raw", None, hashes(tmp_path / "downloads"))
+
+
+# The user's own folder.
+
+
+def own_pictures(root: Path) -> Path:
+    for i, name in enumerate(["b.JPG", "a.png", "deep/er/c.webp", "deep/a.bmp", "Ünïcödé ☺.tiff"]):
+        (root / name).parent.mkdir(parents=True, exist_ok=True)
+        form = {"jpg": "JPEG", "tiff": "TIFF"}.get(name.rpartition(".")[2].lower(), name.rpartition(".")[2])
+        (root / name).write_bytes(encoded(form, i))
+    (root / "README.md").write_text("a note")
+    (root / "table.csv").write_text("1")
+    return root
+
+
+def test_the_inventory_lists_pictures_with_their_hashes(tmp_path: Path) -> None:
+    pictures, inventory = own_pictures(tmp_path / "folder"), tmp_path / "folder.parquet"
+    folder.write_inventory(pictures, inventory)
+    table = pd.read_parquet(inventory)
+    assert set(table["file"]) == {"a.png", "b.JPG", "deep/a.bmp", "deep/er/c.webp", "Ünïcödé ☺.tiff"}
+    for name, found in zip(table["file"], table["sha256"], strict=True):
+        assert found == hashlib.sha256((pictures / name).read_bytes()).hexdigest()
+    before = inventory.read_bytes()
+    folder.write_inventory(pictures, inventory)
+    assert inventory.read_bytes() == before
+
+
+@pytest.mark.parametrize("change", ["content", "name", "more", "fewer"])
+def test_a_changed_picture_changes_the_inventory_and_a_note_does_not(tmp_path: Path, change: str) -> None:
+    pictures, inventory = own_pictures(tmp_path / "folder"), tmp_path / "folder.parquet"
+    folder.write_inventory(pictures, inventory)
+    before = inventory.read_bytes()
+    (pictures / "README.md").write_text("another note")
+    folder.write_inventory(pictures, inventory)
+    assert inventory.read_bytes() == before
+    match change:
+        case "content":
+            (pictures / "a.png").write_bytes(encoded("PNG", 99))
+        case "name":
+            (pictures / "a.png").rename(pictures / "z.png")
+        case "more":
+            (pictures / "z.png").write_bytes(encoded("PNG", 99))
+        case "fewer":
+            (pictures / "a.png").unlink()
+    folder.write_inventory(pictures, inventory)
+    assert inventory.read_bytes() != before
+
+
+def test_another_data_set_has_an_empty_inventory(tmp_path: Path) -> None:
+    folder.write_inventory(None, tmp_path / "folder.parquet")
+    table = pd.read_parquet(tmp_path / "folder.parquet")
+    assert table.empty and list(table.columns) == ["file", "sha256"]
+
+
+def test_a_folder_without_pictures_is_named(tmp_path: Path) -> None:
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "folder" / "README.md").write_text("a note")
+    with pytest.raises(UserError, match=r"folder needs pictures in .*folder.*png"):
+        folder.write_inventory(tmp_path / "folder", tmp_path / "folder.parquet")
+    assert not (tmp_path / "folder.parquet").exists()
+
+
+def test_own_pictures_are_packed_byte_for_byte(tmp_path: Path) -> None:
+    pictures, inventory = own_pictures(tmp_path / "folder"), tmp_path / "folder.parquet"
+    folder.write_inventory(pictures, inventory)
+    for name in ("a", "b"):
+        folder.prepare(pictures, inventory, tmp_path / name, None)
+    assert contents(tmp_path / "a") == contents(tmp_path / "b")
+    table = contract(tmp_path / "a")
+    assert table["split"].tolist() == split_by_name(table["file"].tolist())
+    packed = members(tmp_path / "a" / folder.ARCHIVE)
+    assert packed == {name: (pictures / name).read_bytes() for name in pd.read_parquet(inventory)["file"]}
+
+
+def test_own_pictures_that_are_not_taken_are_not_packed(tmp_path: Path) -> None:
+    pictures, inventory = own_pictures(tmp_path / "folder"), tmp_path / "folder.parquet"
+    folder.write_inventory(pictures, inventory)
+    folder.prepare(pictures, inventory, tmp_path / "raw", 2)
+    table = contract(tmp_path / "raw")
+    assert len(table) == 2 and set(members(tmp_path / "raw" / folder.ARCHIVE)) == set(table["file"])
+
+
+# CIFAR-10.
+
+
+def cifar(downloads: Path, each: int = 40) -> tuple[dict[str, Any], str]:
+    """A tar of the published form with random pictures; they, and the tar's MD5."""
+    downloads.mkdir()
+    rng = np.random.default_rng(0)
+    known: dict[str, Any] = {}
+    with tarfile.open(downloads / cifar10.FILE, "w:gz") as tar:
+        for name in ("data_batch_2", "data_batch_1", "test_batch"):
+            labels = rng.integers(0, 10, each, dtype=np.uint8)
+            planes = rng.integers(0, 256, (each, 3, 32, 32), dtype=np.uint8)
+            data = np.concatenate([labels[:, None], planes.reshape(each, -1)], axis=1).tobytes()
+            known[name] = labels, planes
+            add(tar, f"cifar-10-batches-bin/{name}.bin", data)
+        add(tar, "cifar-10-batches-bin/batches.meta.txt", "\n".join(cifar10.CLASSES).encode())
+        add(tar, "cifar-10-batches-bin/readme.html", b"<html></html>")
+    return known, md5((downloads / cifar10.FILE).read_bytes())
+
+
+def add(tar: tarfile.TarFile, name: str, data: bytes) -> None:
+    info = tarfile.TarInfo(name)
+    info.size = len(data)
+    tar.addfile(info, io.BytesIO(data))
+
+
+def test_cifar10_keeps_every_pixel_and_label(tmp_path: Path) -> None:
+    known, published = cifar(tmp_path / "downloads")
+    for name in ("a", "b"):
+        cifar10.prepare(tmp_path / "downloads", tmp_path / name, None, published)
+    assert contents(tmp_path / "a") == contents(tmp_path / "b")
+    table = contract(tmp_path / "a")
+    assert list(table.columns[3:]) == cifar10.CLASSES
+    packed = members(tmp_path / "a" / cifar10.ARCHIVE)
+    assert len(table) == len(packed) == 120
+    for row in table.to_dict("records"):
+        batch, number = row["file"].removesuffix(".png").split("/")
+        labels, planes = known[batch]
+        i = int(number)
+        picture = Image.open(io.BytesIO(packed[row["file"]]))
+        assert np.array_equal(np.asarray(picture).transpose(2, 0, 1), planes[i])
+        assert [name for name in cifar10.CLASSES if row[name] == 1] == [cifar10.CLASSES[labels[i]]]
+        assert (row["split"] == "test") == (batch == "test_batch")
+    counts = Counter(table["split"])
+    assert counts["test"] == 40 and 0 < counts["valid"] < 12
+
+
+def test_cifar10_takes_no_more_than_asked_for(tmp_path: Path) -> None:
+    _, published = cifar(tmp_path / "downloads", each=4)
+    cifar10.prepare(tmp_path / "downloads", tmp_path / "raw", 5, published)
+    assert len(contract(tmp_path / "raw")) == 5
+
+
+def test_a_missing_or_wrong_cifar10_is_named(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"cifar-10-binary\.tar\.gz"):
+        cifar10.prepare(tmp_path / "none", tmp_path / "raw", None)
+    cifar(tmp_path / "downloads", each=1)
+    with pytest.raises(UserError, match=r"cifar-10-binary\.tar\.gz: its MD5.*c32a1d4ab5d03f1284b67883e8d87530"):
+        cifar10.prepare(tmp_path / "downloads", tmp_path / "raw", None)
+    assert not (tmp_path / "raw").exists()
+
+
+# LSUN.
+
+
+def lsun_zip(path: Path, pictures: dict[str, bytes]) -> None:
+    """A zip of an LMDB, as the authors publish it."""
+    database = path.parent / path.stem
+    with lmdb.open(str(database), map_size=2**22) as environment, environment.begin(write=True) as write:
+        for key, data in pictures.items():
+            write.put(key.encode(), data)
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr(f"{path.stem}/", b"")
+        for name in ("data.mdb", "lock.mdb"):
+            archive.write(database / name, f"{path.stem}/{name}")
+    shutil.rmtree(database)
+
+
+def churches(downloads: Path) -> dict[str, dict[str, bytes]]:
+    downloads.mkdir()
+    pictures = {
+        "train": {hashlib.sha1(bytes([i])).hexdigest(): encoded("WebP", i) for i in range(60)},
+        "valid": {hashlib.sha1(bytes([i])).hexdigest(): encoded("WebP", i) for i in range(100, 105)},
+    }
+    for split, file in lsun.FILES.items():
+        lsun_zip(downloads / file, pictures[split])
+    return pictures
+
+
+def test_lsun_is_copied_byte_for_byte(tmp_path: Path) -> None:
+    pictures = churches(tmp_path / "downloads")
+    for name in ("a", "b"):
+        lsun.prepare(tmp_path / "downloads", tmp_path / name, None)
+    assert contents(tmp_path / "a") == contents(tmp_path / "b")
+    assert set(contents(tmp_path / "a")) == {lsun.ARCHIVE, "pictures.parquet"}  # the database is gone
+    expected = {f"{split}/{key}.webp": data for split, some in pictures.items() for key, data in some.items()}
+    assert members(tmp_path / "a" / lsun.ARCHIVE) == expected
+    table = contract(tmp_path / "a")
+    assert set(table["file"]) == set(expected)
+    in_train = table["file"].str.startswith("train/")
+    assert (table["split"][~in_train] == "valid").all() and "valid" not in set(table["split"][in_train])
+    assert table["split"][in_train].tolist() == cut_off("test", table.assign(split="train"))[: in_train.sum()]
+
+
+def test_lsun_takes_no_more_than_asked_for(tmp_path: Path) -> None:
+    churches(tmp_path / "downloads")
+    lsun.prepare(tmp_path / "downloads", tmp_path / "raw", 7)
+    assert len(contract(tmp_path / "raw")) == 7
+
+
+@pytest.mark.parametrize("absent", sorted(lsun.FILES.values()))
+def test_a_missing_file_of_lsun_is_named(tmp_path: Path, absent: str) -> None:
+    churches(tmp_path / "downloads")
+    (tmp_path / "downloads" / absent).unlink()
+    with pytest.raises(UserError, match=absent.replace(".", r"\.")):
+        lsun.prepare(tmp_path / "downloads", tmp_path / "raw", None)
+    assert not (tmp_path / "raw").exists()
+
+
+def half(data: bytes) -> bytes:
+    return data[: len(data) // 2]
+
+
+def broken_inside(data: bytes) -> bytes:
+    """The zip's own list is whole, and what it lists is not."""
+    return data[:200] + b"\xff" * 300 + data[500:]
+
+
+def zipped(name: str, content: bytes) -> Callable[[bytes], bytes]:
+    def other(data: bytes) -> bytes:
+        out = io.BytesIO()
+        with zipfile.ZipFile(out, "w") as archive:
+            archive.writestr(name, content)
+        return out.getvalue()
+
+    return other
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [half, broken_inside, zipped("readme.txt", b"none"), zipped("x/data.mdb", b"no database" * 1000)],
+    ids=["truncated", "broken inside", "without a database", "with something else for a database"],
+)
+def test_a_damaged_file_of_lsun_is_named(tmp_path: Path, damage: Callable[[bytes], bytes]) -> None:
+    churches(tmp_path / "downloads")
+    path = tmp_path / "downloads" / lsun.FILES["valid"]
+    path.write_bytes(damage(path.read_bytes()))
+    with pytest.raises(UserError, match=r"church_outdoor_val_lmdb\.zip"):
+        lsun.prepare(tmp_path / "downloads", tmp_path / "raw", None)

@@ -1,0 +1,63 @@
+"""What the README claims is what the committed lock holds."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+
+import yaml
+from project import ROOT
+
+from dcgan import params
+
+README = (ROOT / "README.md").read_text()
+LOCK = yaml.safe_load((ROOT / "dvc.lock").read_text())["stages"]
+METRICS = json.loads((ROOT / "reports" / "metrics.json").read_text())
+
+
+def locked(path: str) -> str:
+    """The MD5 of an out in dvc.lock."""
+    found: list[str] = [o["md5"] for stage in LOCK.values() for o in stage.get("outs", []) if o["path"] == path]
+    return found[0]
+
+
+def md5(path: str) -> str:
+    return hashlib.md5((ROOT / path).read_bytes()).hexdigest()
+
+
+def test_the_picture_is_the_one_that_the_lock_holds() -> None:
+    assert md5("docs/samples.png") == locked("reports/samples.png")
+
+
+def test_the_committed_reports_are_those_of_the_lock() -> None:
+    for path in ("reports/metrics.json", "reports/losses.csv"):
+        assert md5(path) == locked(path)
+
+
+def test_the_lock_was_made_with_the_committed_parameters_and_code() -> None:
+    values = params.load(ROOT / "params.yaml").model_dump()
+    for name, stage in LOCK.items():
+        for key, value in stage.get("params", {}).get("params.yaml", {}).items():
+            assert values[key] == value, f"{name}: {key}"
+        for dep in stage["deps"]:
+            if dep["path"].startswith(("src/", "pipeline/")):
+                assert md5(dep["path"]) == dep["md5"], f"{dep['path']} has changed since dvc.lock; run `make repro`"
+
+
+def test_the_numbers_are_those_of_the_metrics() -> None:
+    line = README[: README.index("make repro")]
+    for key in ("frechet_distance", "frechet_distance_untrained", "frechet_distance_grey", "frechet_distance_floor"):
+        assert f"{METRICS[key]:.0f}" in re.findall(r"\d+", line), key
+
+
+def test_the_default_run_is_far_better_than_none() -> None:
+    for other in ("frechet_distance_untrained", "frechet_distance_grey"):
+        assert METRICS["frechet_distance"] < 0.75 * METRICS[other]
+
+
+def test_every_preset_and_target_is_described() -> None:
+    for preset in params.preset_names(ROOT / "presets"):
+        assert f"| `{preset}` |" in README
+    for target in ("repro", "test", "lint", "ui", "bench", "help"):
+        assert f"make {target}" in README

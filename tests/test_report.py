@@ -1,0 +1,67 @@
+"""The report: one page that holds everything and says the numbers' right names."""
+
+from __future__ import annotations
+
+import io
+import re
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+from PIL import Image
+
+from dcgan.report import page
+from dcgan.training import COLUMNS
+
+PICTURES = ("samples.png", "real_and_generated.png", "interpolation.png", "sheet.png", "progress.gif")
+
+
+def picture(name: str) -> bytes:
+    out = io.BytesIO()
+    Image.new("RGB", (8, 8)).save(out, name.rsplit(".")[-1].upper())
+    return out.getvalue()
+
+
+def arguments(name: str, network: str, **changed: Any) -> dict[str, Any]:
+    metrics: dict[str, Any] = {name: 123.4, f"{name}_untrained": 1000.5, f"{name}_grey": 900.25, f"{name}_floor": 45.6}
+    metrics |= {"network": network, "samples": 2000, "reference_count": 4000, "reference_split": "train"}
+    metrics |= {"floor_count": 500}
+    losses = pd.DataFrame({"step": np.arange(1, 4), **{c: np.linspace(0.1, 0.9, 3) for c in COLUMNS}})
+    return {
+        "metrics": metrics,
+        "data": {
+            "faces": {"train": 4000, "valid": 500, "test": 500},
+            "pixels": {"crop_size": None, "image_size": 64, "nc": 3},
+            "attributes": {"Smiling": 0.5, "Bald": 0.0},
+            "bad": [],
+        },
+        "model": {"settings": {"ngf": 32}},
+        "losses": losses,
+        "pictures": {key: picture(key) for key in PICTURES},
+    } | changed
+
+
+def test_the_page_needs_nothing_else() -> None:
+    html = page.render(**arguments("frechet_distance", "efficientnet_lite0"))
+    assert len(re.findall(r'src="data:image/(png|gif);base64,', html)) == len(PICTURES)
+    assert not re.findall(r'(src|href)="(?!data:|#)', html)
+    assert "Smiling 50.0 %" in html and "Bald" not in html
+    for number in ("123.4", "1000.5", "900.25", "45.6"):
+        assert number in html
+
+
+@pytest.mark.parametrize(("name", "network"), [("fid", "inception"), ("frechet_distance", "efficientnet_lite0")])
+def test_only_inceptions_distance_is_called_fid(name: str, network: str) -> None:
+    html = page.render(**arguments(name, network))
+    assert ("This is not FID" in html) == (name != "fid")
+    assert ("<title>DCGAN: FID 123.4</title>" in html) == (name == "fid")
+
+
+def test_the_same_run_gives_the_same_bytes() -> None:
+    assert page.render(**arguments("fid", "inception")) == page.render(**arguments("fid", "inception"))
+
+
+def test_what_pictures_are_called_cannot_inject_html() -> None:
+    data = arguments("fid", "inception")["data"] | {"attributes": {"<script>alert(1)</script>": 0.5}}
+    assert "<script>" not in page.render(**arguments("fid", "inception", data=data))

@@ -1,0 +1,236 @@
+"""The real tools: `dvc repro` and `dvc exp run` in a copy of the project, killed and spoilt on purpose."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import mlflow
+import pytest
+import yaml
+from mistakes import MISTAKES
+from project import ROOT, Project
+
+STAGES = ["inventory", "download", "crop", "train", "sample", "reference", "evaluate", "report"]
+
+
+@pytest.fixture
+def project(reproduced: Project, tmp_path: Path) -> Project:
+    """A copy of the reproduced project that a test may change, cache and runs included."""
+    folder = tmp_path / "dcgan"
+    shutil.copytree(reproduced.folder, folder)
+    return Project(folder)
+
+
+def ran(output: str) -> list[str]:
+    return [line.split("'")[1] for line in output.splitlines() if line.startswith("Running stage")]
+
+
+def runs(project: Project) -> list[mlflow.entities.Run]:
+    mlflow.set_tracking_uri(f"sqlite:///{project.folder / 'mlflow.db'}")
+    found: list[mlflow.entities.Run] = mlflow.search_runs(
+        experiment_names=["dcgan"], output_format="list", order_by=["start_time"]
+    )
+    return found
+
+
+def outs(project: Project) -> list[str]:
+    lock = yaml.safe_load(project.read("dvc.lock"))
+    return [out["path"] for stage in lock["stages"].values() for out in stage.get("outs", [])]
+
+
+def test_one_command_writes_everything(reproduced: Project) -> None:
+    for out in outs(reproduced):
+        assert (reproduced.folder / out).exists(), out
+    metrics = json.loads(reproduced.read("reports/metrics.json"))
+    assert metrics["frechet_distance"] > 0 and metrics["samples"] == 32 and "fid" not in metrics
+    assert len(list((reproduced.folder / "reports" / "progress").iterdir())) == 2
+    assert b"<img src=" in reproduced.read("reports/report.html")
+
+
+def test_git_sees_the_lock_and_the_reports_and_nothing_else(reproduced: Project) -> None:
+    assert reproduced.run("git", "status", "--porcelain").stdout == ""
+    changed = reproduced.run("git", "show", "--stat=200", "--format=", "HEAD").stdout.split("\n")[:-2]
+    names = {line.split("|")[0].strip() for line in changed}
+    assert names == {"dvc.lock", "reports/metrics.json", "reports/losses.csv"}
+
+
+def test_a_second_repro_runs_nothing(reproduced: Project) -> None:
+    result = reproduced.run("dvc", "repro")
+    assert result.returncode == 0 and ran(result.stdout) == []
+    assert "up to date" in result.stdout
+
+
+def test_the_run_holds_parameters_curves_pictures_metrics_and_model(reproduced: Project) -> None:
+    (run,) = runs(reproduced)
+    metrics = json.loads(reproduced.read("reports/metrics.json"))
+    assert run.info.status == "FINISHED"
+    assert run.data.metrics["frechet_distance"] == metrics["frechet_distance"]
+    assert run.data.params["lr"] == "0.001" and run.data.params["fid_samples"] == "32"
+    assert {"d_loss", "g_loss", "d_real", "d_fake_before", "d_fake_after"} <= set(run.data.metrics)
+    client = mlflow.MlflowClient()
+    names = {item.path for item in client.list_artifacts(run.info.run_id)}
+    assert {"samples.png", "real_and_generated.png", "interpolation.png", "sheet.png", "progress.gif"} <= names
+    assert len(client.list_artifacts(run.info.run_id, "images")) > 0
+    assert len(mlflow.search_logged_models([run.info.experiment_id], output_format="list")) == 1
+
+
+def test_an_experiment_runs_what_depends_on_it_and_stands_beside_the_first(project: Project) -> None:
+    result = project.run("dvc", "exp", "run", "-S", "lr=1e-5")
+    assert result.returncode == 0, result.stdout
+    assert ran(result.stdout) == ["train", "sample", "evaluate", "report"]
+    first, second = runs(project)
+    assert first.data.params["lr"] == "0.001" and float(second.data.params["lr"]) == 1e-5
+    assert second.data.tags["dvc_experiment"] == second.info.run_name
+    # An evaluation with other settings recomputes neither the training nor the reference.
+    result = project.run("dvc", "exp", "run", "-S", "fid_samples=24")
+    assert result.returncode == 0, result.stdout
+    assert ran(result.stdout) == ["evaluate", "report"]
+    third = runs(project)[2]
+    assert third.data.tags["trained_in"] == second.info.run_id and third.data.params["fid_samples"] == "24"
+    # Going back restores the first results from DVC's cache, without running anything or adding a run.
+    project.run("git", "checkout", "-q", ".", check=True)
+    assert ran(project.run("dvc", "repro").stdout) == [] and len(runs(project)) == 3
+
+
+def test_a_distance_that_was_committed_reaches_a_store_that_has_never_seen_it(
+    reproduced: Project, tmp_path: Path
+) -> None:
+    clone = Project(tmp_path / "clone")
+    reproduced.run("git", "clone", "-q", ".", str(clone.folder), check=True)
+    result = clone.run("dvc", "repro")
+    assert result.returncode == 0, result.stdout
+    # metrics.json is in git and its inputs came out as the lock says: DVC has no reason to measure again.
+    assert ran(result.stdout) == [stage for stage in STAGES if stage != "evaluate"]
+    assert clone.read("dvc.lock") == reproduced.read("dvc.lock")
+    (run,) = runs(clone)
+    assert run.data.metrics["frechet_distance"] == json.loads(clone.read("reports/metrics.json"))["frechet_distance"]
+
+
+def test_two_fresh_clones_give_the_same_lock(reproduced: Project, tmp_path: Path) -> None:
+    other = Project.create(tmp_path / "other")
+    result = other.run("dvc", "repro")
+    assert result.returncode == 0, result.stdout
+    assert ran(result.stdout) == STAGES
+    assert other.read("dvc.lock") == reproduced.read("dvc.lock")
+
+
+def test_a_queued_experiment_runs_in_its_copy_and_leaves_its_run_behind(project: Project) -> None:
+    result = project.run("dvc", "exp", "run", "--temp", "-S", "lr=0.0005")
+    assert result.returncode == 0, result.stdout
+    assert [run.data.params["lr"] for run in runs(project)] == ["0.001", "0.0005"]
+    assert project.run("git", "status", "--porcelain").stdout == ""
+
+
+OUTS = ("models/generator.safetensors", "models/discriminator.safetensors", "reports/losses.csv")
+
+
+@pytest.fixture(scope="module")
+def undisturbed(reproduced: Project, tmp_path_factory: pytest.TempPathFactory) -> Project:
+    """A copy that was trained for more epochs in one go."""
+    project = Project(tmp_path_factory.mktemp("undisturbed") / "dcgan")
+    shutil.copytree(reproduced.folder, project.folder, ignore=shutil.ignore_patterns("checkpoints"))
+    project.set(("epochs", "12"))
+    result = project.run(sys.executable, "pipeline/train.py")
+    assert result.returncode == 0, result.stdout
+    return project
+
+
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM, signal.SIGINT])
+def test_a_training_that_is_stopped_goes_on_and_ends_in_the_same_bytes(
+    project: Project, undisturbed: Project, number: signal.Signals
+) -> None:
+    shutil.rmtree(project.folder / "checkpoints")
+    project.set(("epochs", "12"))
+    process = subprocess.Popen(
+        [sys.executable, "pipeline/train.py"],
+        cwd=project.folder,
+        env=project.env | {"DCGAN_CHECKPOINT_MINUTES": "0"},
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    while not list((project.folder / "checkpoints").glob("*/[0-9]*.safetensors")):
+        assert process.poll() is None, process.communicate()[1]
+        time.sleep(0.01)  # polls; the outcome does not depend on how long it takes
+    process.send_signal(number)
+    process.communicate()
+    assert process.returncode == (-9 if number == signal.SIGKILL else 128 + number)
+    result = project.run("dvc", "repro", "train")
+    assert result.returncode == 0, result.stdout
+    for name in OUTS:
+        assert project.read(name) == undisturbed.read(name), name
+    assert [run.info.status for run in runs(project)] == ["FINISHED", "FINISHED"]
+
+
+def test_a_result_that_dvc_lost_is_taken_from_the_final_checkpoint(project: Project) -> None:
+    before = project.read("models/generator.safetensors")
+    (project.folder / "models" / "generator.safetensors").unlink()
+    result = project.run(sys.executable, "pipeline/train.py")
+    assert result.returncode == 0 and "training:" not in result.stdout  # not one step is taken again
+    assert project.read("models/generator.safetensors") == before
+    assert len(runs(project)) == 1
+
+
+def test_a_wrong_setting_in_the_environment_is_one_sentence(project: Project) -> None:
+    result = project.run(sys.executable, "pipeline/train.py", DCGAN_CHECKPOINT_MINUTES="often")
+    assert result.returncode == 1 and "Traceback" not in result.stdout
+    assert "DCGAN_CHECKPOINT_MINUTES: 'often' is not allowed" in result.stdout
+
+
+def test_without_the_environment_a_stage_says_how_to_get_it(project: Project) -> None:
+    # The interpreter without its site-packages, as `dvc repro` outside .venv would find it.
+    result = project.run(sys.executable, "-S", "-E", "pipeline/crop.py")
+    assert result.returncode == 1 and "Traceback" not in result.stdout
+    assert "activate" in result.stdout
+
+
+TOLD_BY_DVC = ("no YAML", "key twice", "empty file")  # in its own words, before a stage begins
+
+
+@pytest.fixture(scope="module")
+def fresh(tmp_path_factory: pytest.TempPathFactory) -> Project:
+    """A clone as a user has it, with nothing reproduced."""
+    return Project.create(tmp_path_factory.mktemp("fresh") / "dcgan", small=False)
+
+
+def snapshot(project: Project) -> dict[str, bytes]:
+    """Every file of a project, but for what git and DVC keep for themselves and Python caches."""
+    paths = (path for path in project.folder.rglob("*") if path.is_file())
+    hidden = {".git", ".dvc", "__pycache__"}
+    return {str(p): p.read_bytes() for p in paths if not hidden & set(p.relative_to(project.folder).parts)}
+
+
+@pytest.mark.parametrize("mistake", MISTAKES, ids=lambda mistake: mistake.name)
+def test_a_mistake_ends_repro_with_a_sentence_and_changes_nothing(fresh: Project, mistake: Any) -> None:
+    path = fresh.folder / "params.yaml"
+    right = path.read_text()
+    environment = [f"VENV={Path(sys.executable).parent.parent}", "INSTALLED="]  # this one, as it is
+    try:
+        path.write_text(mistake.apply(right))
+        before = snapshot(fresh)
+        for command in (["make", "--no-print-directory", "repro", *environment], ["dvc", "repro"]):
+            result = fresh.run(*command)
+            assert result.returncode != 0, result.stdout
+            assert "Traceback" not in result.stdout
+            said = [line for line in result.stdout.splitlines() if "params.yaml" in line]
+            assert said, result.stdout
+            if command[0] == "make" or mistake.name not in TOLD_BY_DVC:
+                assert all(word in said[0] for word in mistake.words), result.stdout
+            assert snapshot(fresh) == before
+    finally:
+        path.write_text(right)
+
+
+def test_make_help_lists_the_targets() -> None:
+    environment = f"VENV={Path(sys.executable).parent.parent}"
+    env = {name: value for name, value in os.environ.items() if not name.startswith("MAKE")}
+    shown = subprocess.run(["make", environment], cwd=ROOT, env=env, capture_output=True, text=True, check=True).stdout
+    for target in ("repro", "test", "lint", "ui", "bench", "help"):
+        assert f"make {target} " in shown

@@ -1,0 +1,104 @@
+"""MLflow's UI, opened in a real browser on the run of a real `dvc repro`."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+from collections.abc import Iterator
+from pathlib import Path
+
+import mlflow
+import pytest
+from playwright.sync_api import Page, expect, sync_playwright
+from project import Project
+
+BROWSER = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-component-update"]
+TIMEOUT = 60_000  # milliseconds
+
+
+@pytest.fixture(scope="module")
+def ui(reproduced: Project) -> Iterator[str]:
+    """The address of `make ui` on a free port."""
+    if BROWSER is None:
+        if os.environ.get("REQUIRE_BROWSER"):
+            pytest.fail("no Chromium is installed, and REQUIRE_BROWSER forbids to skip this test")
+        pytest.skip("no Chromium is installed (apt-get install chromium)")
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    command = ["make", "ui", f"PORT={port}", f"VENV={Path(sys.executable).parent.parent}", "INSTALLED="]
+    server = subprocess.Popen(
+        command,
+        cwd=reproduced.folder,
+        env=reproduced.env,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        start_new_session=True,
+    )
+    address = f"http://127.0.0.1:{port}"
+    try:
+        while server.poll() is None:
+            try:
+                urllib.request.urlopen(f"{address}/health", timeout=5)
+                break
+            except OSError:
+                time.sleep(0.05)  # polls; the test's own time limit bounds it
+        assert server.poll() is None, "make ui ended"
+        yield address
+    finally:
+        os.killpg(server.pid, signal.SIGTERM)
+        server.wait()
+
+
+@pytest.fixture(scope="module")
+def page(ui: str) -> Iterator[Page]:
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=BROWSER, args=FLAGS)
+        page = browser.new_page(viewport={"width": 1600, "height": 1200})
+        page.set_default_timeout(TIMEOUT)
+        yield page
+        browser.close()
+
+
+@pytest.fixture(scope="module")
+def run(reproduced: Project) -> mlflow.entities.Run:
+    mlflow.set_tracking_uri(f"sqlite:///{reproduced.folder / 'mlflow.db'}")
+    found: list[mlflow.entities.Run] = mlflow.search_runs(experiment_names=["dcgan"], output_format="list")
+    return found[0]
+
+
+def test_the_runs_table_lists_the_run(ui: str, page: Page, run: mlflow.entities.Run) -> None:
+    page.goto(f"{ui}/#/experiments/{run.info.experiment_id}/runs")
+    expect(page.get_by_role("link", name=run.info.run_name)).to_be_visible(timeout=TIMEOUT)
+
+
+def test_the_run_shows_its_parameters_and_metrics(
+    ui: str, page: Page, run: mlflow.entities.Run, reproduced: Project
+) -> None:
+    distance = json.loads(reproduced.read("reports/metrics.json"))["frechet_distance"]
+    page.goto(f"{ui}/#/experiments/{run.info.experiment_id}/runs/{run.info.run_id}")
+    expect(page.get_by_text("frechet_distance", exact=True).first).to_be_visible(timeout=TIMEOUT)
+    expect(page.get_by_text(f"{distance:g}").first).to_be_visible()
+    expect(page.get_by_text("ema_halflife_kimg").first).to_be_visible()
+
+
+def test_the_run_draws_its_curves(ui: str, page: Page, run: mlflow.entities.Run) -> None:
+    page.goto(f"{ui}/#/experiments/{run.info.experiment_id}/runs/{run.info.run_id}/model-metrics")
+    for name in ("d_loss", "g_loss"):
+        page.get_by_placeholder("Search metric charts").fill(name)
+        expect(page.get_by_text(f"{run.info.run_name} ({name})").first).to_be_visible(timeout=TIMEOUT)
+
+
+def test_the_run_shows_its_samples(ui: str, page: Page, run: mlflow.entities.Run) -> None:
+    page.goto(f"{ui}/#/experiments/{run.info.experiment_id}/runs/{run.info.run_id}/artifacts/samples.png")
+    picture = page.locator("img[src^='blob:'], img[src*='get-artifact']").first
+    expect(picture).to_be_visible(timeout=TIMEOUT)
+    assert picture.evaluate("image => image.decode().then(() => image.naturalWidth)") == 8 * 34 + 2
