@@ -1,5 +1,7 @@
 """Brings the source's pictures to data/raw, verified and never unpacked."""
 
+import os
+
 from stage import DOWNLOADS, FOLDER, INVENTORY, MAIN_ROOT, RAW, run
 
 from dcgan.files import atomic
@@ -18,7 +20,8 @@ def main(params: DownloadParams) -> None:
             case "celeba":
                 from dcgan.datasets import celeba
 
-                celeba.prepare(downloads, raw, params.dataset_size)
+                files = celeba.published(mirror=os.environ.get("CELEBA_MIRROR"))
+                celeba.prepare(downloads, raw, params.dataset_size, files)
             case "lsun_church":
                 from dcgan.datasets import lsun
 

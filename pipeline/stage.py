@@ -33,7 +33,9 @@ RAW, FACES, INVENTORY = Path("data/raw"), Path("data/faces"), Path("data/folder.
 REFERENCE = Path("data/reference.safetensors")
 GENERATOR, DISCRIMINATOR = Path("models/generator.safetensors"), Path("models/discriminator.safetensors")
 REPORTS = Path("reports")
-PICTURES = ("samples.png", "real_and_generated.png", "interpolation.png", "sheet.png", "progress.gif")  # in REPORTS
+# In REPORTS: of the generator, and of the data.
+PICTURES = ("samples.png", "real_and_generated.png", "interpolation.png", "sheet.png", "progress.gif")
+DATA_PICTURES = ("real.png", "mean.png")
 
 
 def run(section: type[SectionT], stage: Callable[[SectionT], None]) -> None:
@@ -56,7 +58,7 @@ def run(section: type[SectionT], stage: Callable[[SectionT], None]) -> None:
     except OSError as error:
         if error.errno not in (errno.ENOSPC, errno.EROFS, errno.EACCES, errno.EDQUOT):
             raise
-        sys.exit(f"{error.filename or 'disk'}: {error.strerror}; make room or give write access, then run it again.")
+        sys.exit(f"{error.filename or 'disk'}: {error.strerror}; make room or give access, then run it again.")
 
 
 def stop_signal() -> Callable[[], int | None]:

@@ -22,7 +22,7 @@ def main(params: TrainParams) -> None:
     stop = stop_signal()
     hardware.make_deterministic()
     machine = hardware.resolve(params.ngpu, params.precision)
-    faces = images.open_split(FACES, params.train_split)
+    faces = images.open_all(FACES) if params.train_split == "all" else images.open_split(FACES, "train")
     values = params.model_dump()
     settings = networks.Settings(**{name: values[name] for name in networks.Settings.__dataclass_fields__})
     recipe = training.Recipe(**{name: values[name] for name in training.Recipe.__dataclass_fields__})

@@ -27,10 +27,10 @@ def raw(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def faces(raw: Path) -> Path:
     """data/faces of those avatars at 64x64, as the crop leaves it."""
-    from dcgan import images
+    from dcgan import packing
 
     folder = raw.parent / "faces"
-    images.pack(raw, folder, raw.parent / "data.json", None, 64, 3, 0.0)
+    packing.pack(raw, folder, None, 64, 3, 0.0)
     return folder
 
 

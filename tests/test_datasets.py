@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import hashlib
 import io
+import os
 import random
 import shutil
 import tarfile
 import zipfile
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -21,12 +22,14 @@ import python_avatars as pa
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
+from standin import StandIn
 from torchvision.datasets import CelebA
 
-from dcgan import images
+from dcgan import data_card, decoding, packing
 from dcgan.datasets import avatars, celeba, cifar10, folder, lsun
 from dcgan.datasets.index import SPLITS, cut_off, read_index, split_by_name, take
 from dcgan.errors import UserError
+from dcgan.fetching import DRIVE, File, Patience
 
 NAMES = st.lists(st.text(st.characters(codec="utf-8"), min_size=1, max_size=12), unique=True, max_size=40)
 examples = settings(deadline=None, max_examples=30)
@@ -39,28 +42,58 @@ def encoded(form: str, seed: int, size: tuple[int, int] = (40, 48)) -> bytes:
     return out.getvalue()
 
 
-def md5(data: bytes) -> str:
-    return hashlib.md5(data).hexdigest()
+def published(downloads: Path, *urls: str) -> list[File]:
+    """The files of a folder, as if their authors published them with these hashes, and places that hold them."""
+    return [
+        File(
+            path.name,
+            path.stat().st_size,
+            hashlib.md5(path.read_bytes()).hexdigest(),
+            tuple(f"{u}/{path.name}" for u in urls),
+        )
+        for path in sorted(downloads.iterdir())
+        if path.is_file()
+    ]
+
+
+@pytest.fixture
+def server() -> Iterator[StandIn]:
+    server = StandIn({})
+    yield server
+    server.close()
+
+
+def moved(downloads: Path, server: StandIn) -> list[File]:
+    """Takes the files of a folder away; only the stand-in has them then."""
+    files = published(downloads, server.url)
+    server.files = contents(downloads)
+    shutil.rmtree(downloads)
+    return files
+
+
+# Waits for no server.
+HASTY = Patience(timeout=0.3, pause=lambda seconds: None)
 
 
 def contract(raw: Path) -> pd.DataFrame:
     """Checks what the crop relies on, and returns the index."""
-    table = read_index(raw)
-    assert list(table.columns[:3]) == ["archive", "file", "split"]
+    table, source = read_index(raw)
+    assert source.name and source.licence
+    assert list(table.columns[:4]) == ["archive", "file", "split", "problem"] and set(table["problem"]) == {""}
     assert set(table["split"]) <= set(SPLITS) and table["file"].is_unique
-    for name in table.columns[3:]:
+    for name in table.columns[4:]:
         assert table[name].dtype == np.int8 and set(table[name]) <= {-1, 1}
     for archive, rows in table.groupby("archive"):
         with zipfile.ZipFile(raw / str(archive)) as opened:
             for name in rows["file"]:
                 # CelebA's own zip is kept as it is; what is written here bears no time.
                 assert archive == celeba.ARCHIVE or opened.getinfo(name).date_time == (1980, 1, 1, 0, 0, 0)
-                assert images.face(opened.read(name), None, 32, 3).shape == (32, 32, 3)
+                assert decoding.face(opened.read(name), None, 32, 3).shape == (32, 32, 3)
     return table
 
 
 def contents(raw: Path) -> dict[str, bytes]:
-    return {path.name: path.read_bytes() for path in sorted(raw.iterdir())}
+    return {path.name: path.read_bytes() for path in sorted(raw.iterdir()) if path.is_file()}
 
 
 def members(archive: Path) -> dict[str, bytes]:
@@ -140,7 +173,7 @@ def drawn_twice(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
 
 def test_drawn_bytes_do_not_depend_on_the_number_of_workers(drawn_twice: tuple[Path, Path]) -> None:
     one, two = (contents(raw) for raw in drawn_twice)
-    assert set(one) == set(celeba.MD5) | {"pictures.parquet"}
+    assert set(one) == {file.name for file in celeba.published()} | {"pictures.parquet", "source.json"}
     assert one == two
     with zipfile.ZipFile(drawn_twice[0] / celeba.ARCHIVE) as archive:
         assert {member.date_time for member in archive.infolist()} == {(1980, 1, 1, 0, 0, 0)}
@@ -151,8 +184,8 @@ def test_a_face_depends_on_the_seed_and_its_number_alone(raw: Path, drawn_twice:
     few, many = members(drawn_twice[0] / celeba.ARCHIVE), members(raw / celeba.ARCHIVE)
     assert all(many[name] == data for name, data in few.items())
     assert few["img_align_celeba/000004.jpg"] == avatars.jpeg(avatars.face(1, 3))
-    columns = [name for name in read_index(raw).columns if name != "split"]
-    assert read_index(raw)[columns].head(10).equals(read_index(drawn_twice[0])[columns])
+    columns = [name for name in read_index(raw)[0].columns if name != "split"]
+    assert read_index(raw)[0][columns].head(10).equals(read_index(drawn_twice[0])[0][columns])
 
 
 def test_faces_differ_by_seed_and_by_number() -> None:
@@ -185,7 +218,7 @@ def test_torchvision_reads_the_drawn_faces_as_celeba(
     sizes = {split: len(CelebA(tmp_path, split, kinds, download=False)) for split in ("train", "valid", "test", "all")}
     assert sizes == {"train": 192, "valid": 24, "test": 24, "all": 240}
 
-    table = read_index(raw)
+    table, _ = read_index(raw)
     for split, number in (("train", 5), ("valid", 0), ("test", 23)):
         data = CelebA(tmp_path, split, kinds, download=False)
         picture, (attributes, identity, box, landmarks) = data[number]
@@ -193,7 +226,7 @@ def test_torchvision_reads_the_drawn_faces_as_celeba(
         i = int(Path(row["file"]).stem) - 1
         expected = avatars.attributes(avatars.face(1, i))
         assert dict(zip(data.attr_names, (2 * attributes - 1).tolist(), strict=False)) == expected
-        assert row[3:].to_dict() == expected
+        assert row[4:].to_dict() == expected
         assert identity.item() == i + 1
         assert picture.size == (178, 218)
         x, y, width, height = box.tolist()
@@ -202,13 +235,15 @@ def test_torchvision_reads_the_drawn_faces_as_celeba(
     assert list(data.attr_names[:40]) == list(expected)
 
 
-def hash_list() -> dict[str, str]:
-    return {name: value for _, value, name in CelebA.file_list}
+def test_the_hashes_names_and_drive_ids_are_torchvisions() -> None:
+    ours = [(file.urls[0].removeprefix(DRIVE), file.digest, file.name) for file in celeba.published()]
+    assert sorted(ours) == sorted(CelebA.file_list)
 
 
-def test_the_hashes_and_names_are_torchvisions() -> None:
-    theirs = hash_list()
-    assert {name: theirs[name] for name in celeba.MD5} == dict(celeba.MD5)
+def test_the_users_own_mirror_is_asked_first() -> None:
+    for file in celeba.published("http://127.0.0.1:8000/celeba/"):
+        assert file.urls[0] == f"http://127.0.0.1:8000/celeba/{file.name}"
+        assert file.urls[1].startswith(DRIVE) and len(file.urls) == 2 + len(celeba.MIRRORS)
 
 
 HAIR = {
@@ -321,8 +356,8 @@ def test_the_box_is_around_the_head(raw: Path) -> None:
 # CelebA.
 
 
-def stand_in(downloads: Path, pictures: int = 12) -> dict[str, str]:
-    """Files written as CelebA's authors write them, and their MD5s."""
+def stand_in(downloads: Path, pictures: int = 12) -> list[File]:
+    """Files written as CelebA's authors write them."""
     downloads.mkdir()
     names = [f"{i + 1:06d}.jpg" for i in range(pictures)]
     with zipfile.ZipFile(downloads / celeba.ARCHIVE, "w", zipfile.ZIP_DEFLATED) as archive:
@@ -340,11 +375,7 @@ def stand_in(downloads: Path, pictures: int = 12) -> dict[str, str]:
     }
     for name, lines in lists.items():
         (downloads / name).write_text("\n".join(lines) + "\n")
-    return hashes(downloads)
-
-
-def hashes(downloads: Path) -> dict[str, str]:
-    return {path.name: md5(path.read_bytes()) for path in sorted(downloads.iterdir())}
+    return published(downloads)
 
 
 def test_celeba_is_linked_and_indexed_with_its_own_splits(tmp_path: Path) -> None:
@@ -352,12 +383,12 @@ def test_celeba_is_linked_and_indexed_with_its_own_splits(tmp_path: Path) -> Non
     for name in ("a", "b"):
         celeba.prepare(tmp_path / "downloads", tmp_path / name, None, known)
     assert contents(tmp_path / "a") == contents(tmp_path / "b")
-    for name in known:
-        assert (tmp_path / "a" / name).samefile(tmp_path / "downloads" / name)
+    for file in known:
+        assert (tmp_path / "a" / file.name).samefile(tmp_path / "downloads" / file.name)
     table = contract(tmp_path / "a")
     assert table["file"].tolist() == [f"img_align_celeba/{i + 1:06d}.jpg" for i in range(12)]
     assert table["split"].tolist() == ["train", "valid", "test"] * 4
-    assert list(table.columns[3:]) == ["Smiling", "Young", "5_o_Clock_Shadow"]
+    assert list(table.columns[4:]) == ["Smiling", "Young", "5_o_Clock_Shadow"]
     assert table["Smiling"].tolist() == [1, -1] * 6 and table["Young"].tolist() == [-1, 1] * 6
 
 
@@ -367,42 +398,56 @@ def test_no_more_pictures_are_taken_than_asked_for(tmp_path: Path) -> None:
     assert len(contract(tmp_path / "raw")) == 5
 
 
-@pytest.mark.parametrize("absent", sorted(celeba.MD5))
-def test_a_missing_file_of_celeba_is_named(tmp_path: Path, absent: str) -> None:
+def test_celeba_is_fetched_where_it_is_missing(server: StandIn, tmp_path: Path) -> None:
+    known = stand_in(tmp_path / "downloads")
+    celeba.prepare(tmp_path / "downloads", tmp_path / "a", None, known)
+    server.faults = ["500", "cut", "none", "stall"]
+    celeba.prepare(tmp_path / "new", tmp_path / "b", None, moved(tmp_path / "downloads", server), HASTY)
+    assert contents(tmp_path / "a") == contents(tmp_path / "b")
+
+
+NAMES_OF_CELEBA = [file.name for file in celeba.published()]
+
+
+@pytest.mark.parametrize("absent", NAMES_OF_CELEBA)
+def test_a_missing_file_of_celeba_that_nobody_has_is_named(tmp_path: Path, absent: str) -> None:
     known = stand_in(tmp_path / "downloads", 1)
     (tmp_path / "downloads" / absent).unlink()
     with pytest.raises(UserError, match=absent.replace(".", r"\.")) as error:
-        celeba.prepare(tmp_path / "downloads", tmp_path / "raw", None, known)
-    assert all(name not in str(error.value) for name in set(celeba.MD5) - {absent})
-    assert not (tmp_path / "raw").exists()
+        celeba.prepare(tmp_path / "downloads", tmp_path / "raw", None, known, HASTY)
+    assert all(name not in str(error.value) for name in set(NAMES_OF_CELEBA) - {absent})
+    assert celeba.SOURCE.url in str(error.value) and not (tmp_path / "raw").exists()
 
 
-@pytest.mark.parametrize("wrong", sorted(celeba.MD5))
+@pytest.mark.parametrize("wrong", NAMES_OF_CELEBA)
 def test_a_file_that_is_not_celebas_is_named(tmp_path: Path, wrong: str) -> None:
     known = stand_in(tmp_path / "downloads", 1)
-    with (tmp_path / "downloads" / wrong).open("ab") as file:
-        file.write(b"\n")
-    with pytest.raises(UserError, match=rf"{wrong.replace('.', '.')}.*MD5.*{known[wrong]}"):
+    content = (tmp_path / "downloads" / wrong).read_bytes()
+    (tmp_path / "downloads" / wrong).write_bytes(content[:-1] + b"!")
+    with pytest.raises(UserError, match=rf"{wrong}: its MD5 is .* not the published"):
         celeba.prepare(tmp_path / "downloads", tmp_path / "raw", None, known)
 
 
 def test_a_stand_in_is_not_taken_for_celeba(tmp_path: Path) -> None:
     stand_in(tmp_path / "downloads", 1)
-    with pytest.raises(UserError, match="MD5"):
-        celeba.prepare(tmp_path / "downloads", tmp_path / "raw", None)
+    with pytest.raises(UserError, match=r"it has .* bytes, not 1,443,490,838"):
+        celeba.prepare(tmp_path / "downloads", tmp_path / "raw", None, celeba.published())
 
 
 @pytest.mark.parametrize("name", [celeba.ATTRIBUTES, celeba.PARTITION])
 @pytest.mark.parametrize("change", ["less", "more"])
-def test_lists_that_do_not_fit_the_pictures_are_named(tmp_path: Path, name: str, change: str) -> None:
+def test_rows_and_pictures_that_do_not_match_are_named_and_not_used(tmp_path: Path, name: str, change: str) -> None:
     stand_in(tmp_path / "downloads")
     path = tmp_path / "downloads" / name
     lines = path.read_text().splitlines()
     lines = lines[:-1] if change == "less" else [*lines, lines[-1].replace("000012.jpg", "000013.jpg")]
     path.write_text("\n".join(lines) + "\n")
-    odd = "000012" if change == "less" else "000013"
-    with pytest.raises(UserError, match=rf"{name}: 1 pictures .*{odd}\.jpg"):
-        celeba.prepare(tmp_path / "downloads", tmp_path / "raw", None, hashes(tmp_path / "downloads"))
+    celeba.prepare(tmp_path / "downloads", tmp_path / "raw", None, published(tmp_path / "downloads"))
+    found = packing.pack(tmp_path / "raw", tmp_path / "faces", None, 32, 3, 0.1)
+    card = data_card.describe(tmp_path / "raw", tmp_path / "faces", found, {})
+    odd, place = ("000012", name) if change == "less" else ("000013", celeba.ARCHIVE)
+    assert card["bad"] == [{"file": f"img_align_celeba/{odd}.jpg", "reason": f"it is not in {place}"}]
+    assert sum(card["faces"].values()) == (11 if change == "less" else 12)
 
 
 # The user's own folder.
@@ -477,6 +522,20 @@ def test_own_pictures_are_packed_byte_for_byte(tmp_path: Path) -> None:
     assert packed == {name: (pictures / name).read_bytes() for name in pd.read_parquet(inventory)["file"]}
 
 
+def test_a_name_that_is_no_text_is_named(tmp_path: Path) -> None:
+    (tmp_path / os.fsdecode(b"caf\xe9.jpg")).write_bytes(b"x")
+    with pytest.raises(UserError, match=r"not UTF-8: .*caf\\udce9\.jpg"):
+        folder.write_inventory(tmp_path, tmp_path / "inventory.parquet")
+
+
+def test_a_picture_that_has_gone_is_named(tmp_path: Path) -> None:
+    own = own_pictures(tmp_path / "folder")
+    folder.write_inventory(own, tmp_path / "inventory.parquet")
+    (own / "a.png").unlink()
+    with pytest.raises(UserError, match=r"a\.png: it has gone"):
+        folder.prepare(own, tmp_path / "inventory.parquet", tmp_path / "raw", None)
+
+
 def test_own_pictures_that_are_not_taken_are_not_packed(tmp_path: Path) -> None:
     pictures, inventory = own_pictures(tmp_path / "folder"), tmp_path / "folder.parquet"
     folder.write_inventory(pictures, inventory)
@@ -485,15 +544,35 @@ def test_own_pictures_that_are_not_taken_are_not_packed(tmp_path: Path) -> None:
     assert len(table) == 2 and set(members(tmp_path / "raw" / folder.ARCHIVE)) == set(table["file"])
 
 
+def test_a_file_that_is_a_link_to_somewhere_else_is_taken(tmp_path: Path) -> None:
+    known = stand_in(tmp_path / "downloads")
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / "downloads" / celeba.ARCHIVE).rename(tmp_path / "elsewhere" / celeba.ARCHIVE)
+    (tmp_path / "downloads" / celeba.ARCHIVE).symlink_to(Path("..") / "elsewhere" / celeba.ARCHIVE)
+    celeba.prepare(tmp_path / "downloads", tmp_path / "deep" / "raw", None, known)
+    assert len(contract(tmp_path / "deep" / "raw")) == 12
+    assert not (tmp_path / "deep" / "raw" / celeba.ARCHIVE).is_symlink()
+
+
+@pytest.mark.parametrize(
+    "mirror",
+    ["me:hush@host/x", "hush", "http://u:hu/sh@h", "http://u:hu?sh@h/x", "http://[hush", "ftp://hush", "http:///hush"],
+)
+def test_a_mirror_that_is_no_address_is_named_and_not_shown(mirror: str) -> None:
+    with pytest.raises(UserError, match="CELEBA_MIRROR: it is no address") as error:
+        celeba.published(mirror)
+    assert "hu" not in str(error.value).replace("unset", "")
+
+
 # CIFAR-10.
 
 
-def cifar(downloads: Path, each: int = 40) -> tuple[dict[str, Any], str]:
-    """A tar of the published form with random pictures; they, and the tar's MD5."""
+def cifar(downloads: Path, each: int = 40) -> tuple[dict[str, Any], File]:
+    """A tar of the published form with random pictures; they, and the tar."""
     downloads.mkdir()
     rng = np.random.default_rng(0)
     known: dict[str, Any] = {}
-    with tarfile.open(downloads / cifar10.FILE, "w:gz") as tar:
+    with tarfile.open(downloads / cifar10.PUBLISHED.name, "w:gz") as tar:
         for name in ("data_batch_2", "data_batch_1", "test_batch"):
             labels = rng.integers(0, 10, each, dtype=np.uint8)
             planes = rng.integers(0, 256, (each, 3, 32, 32), dtype=np.uint8)
@@ -502,7 +581,7 @@ def cifar(downloads: Path, each: int = 40) -> tuple[dict[str, Any], str]:
             add(tar, f"cifar-10-batches-bin/{name}.bin", data)
         add(tar, "cifar-10-batches-bin/batches.meta.txt", "\n".join(cifar10.CLASSES).encode())
         add(tar, "cifar-10-batches-bin/readme.html", b"<html></html>")
-    return known, md5((downloads / cifar10.FILE).read_bytes())
+    return known, published(downloads)[0]
 
 
 def add(tar: tarfile.TarFile, name: str, data: bytes) -> None:
@@ -512,12 +591,12 @@ def add(tar: tarfile.TarFile, name: str, data: bytes) -> None:
 
 
 def test_cifar10_keeps_every_pixel_and_label(tmp_path: Path) -> None:
-    known, published = cifar(tmp_path / "downloads")
+    known, file = cifar(tmp_path / "downloads")
     for name in ("a", "b"):
-        cifar10.prepare(tmp_path / "downloads", tmp_path / name, None, published)
+        cifar10.prepare(tmp_path / "downloads", tmp_path / name, None, file)
     assert contents(tmp_path / "a") == contents(tmp_path / "b")
     table = contract(tmp_path / "a")
-    assert list(table.columns[3:]) == cifar10.CLASSES
+    assert list(table.columns[4:]) == cifar10.CLASSES
     packed = members(tmp_path / "a" / cifar10.ARCHIVE)
     assert len(table) == len(packed) == 120
     for row in table.to_dict("records"):
@@ -533,16 +612,22 @@ def test_cifar10_keeps_every_pixel_and_label(tmp_path: Path) -> None:
 
 
 def test_cifar10_takes_no_more_than_asked_for(tmp_path: Path) -> None:
-    _, published = cifar(tmp_path / "downloads", each=4)
-    cifar10.prepare(tmp_path / "downloads", tmp_path / "raw", 5, published)
+    _, file = cifar(tmp_path / "downloads", each=4)
+    cifar10.prepare(tmp_path / "downloads", tmp_path / "raw", 5, file)
     assert len(contract(tmp_path / "raw")) == 5
 
 
-def test_a_missing_or_wrong_cifar10_is_named(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match=r"cifar-10-binary\.tar\.gz"):
-        cifar10.prepare(tmp_path / "none", tmp_path / "raw", None)
+def test_cifar10_is_fetched_where_it_is_missing(server: StandIn, tmp_path: Path) -> None:
+    _, file = cifar(tmp_path / "downloads", each=4)
+    cifar10.prepare(tmp_path / "downloads", tmp_path / "a", None, file)
+    server.faults = ["cut"]
+    cifar10.prepare(tmp_path / "new", tmp_path / "b", None, moved(tmp_path / "downloads", server)[0], HASTY)
+    assert contents(tmp_path / "a") == contents(tmp_path / "b")
+
+
+def test_a_wrong_cifar10_is_named(tmp_path: Path) -> None:
     cifar(tmp_path / "downloads", each=1)
-    with pytest.raises(UserError, match=r"cifar-10-binary\.tar\.gz: its MD5.*c32a1d4ab5d03f1284b67883e8d87530"):
+    with pytest.raises(UserError, match=r"cifar-10-binary\.tar\.gz: it has .* bytes, not 170,052,171"):
         cifar10.prepare(tmp_path / "downloads", tmp_path / "raw", None)
     assert not (tmp_path / "raw").exists()
 
@@ -563,23 +648,28 @@ def lsun_zip(path: Path, pictures: dict[str, bytes]) -> None:
     shutil.rmtree(database)
 
 
-def churches(downloads: Path) -> dict[str, dict[str, bytes]]:
+def churches(downloads: Path) -> tuple[dict[str, dict[str, bytes]], dict[str, File]]:
+    """Zips of the published form; their pictures, and they."""
     downloads.mkdir()
     pictures = {
         "train": {hashlib.sha1(bytes([i])).hexdigest(): encoded("WebP", i) for i in range(60)},
         "valid": {hashlib.sha1(bytes([i])).hexdigest(): encoded("WebP", i) for i in range(100, 105)},
     }
-    for split, file in lsun.FILES.items():
-        lsun_zip(downloads / file, pictures[split])
-    return pictures
+    for split, file in lsun.PUBLISHED.items():
+        lsun_zip(downloads / file.name, pictures[split])
+    return pictures, by_split(published(downloads))
+
+
+def by_split(files: list[File]) -> dict[str, File]:
+    return {split: next(f for f in files if f.name == file.name) for split, file in lsun.PUBLISHED.items()}
 
 
 def test_lsun_is_copied_byte_for_byte(tmp_path: Path) -> None:
-    pictures = churches(tmp_path / "downloads")
+    pictures, files = churches(tmp_path / "downloads")
     for name in ("a", "b"):
-        lsun.prepare(tmp_path / "downloads", tmp_path / name, None)
+        lsun.prepare(tmp_path / "downloads", tmp_path / name, None, files)
     assert contents(tmp_path / "a") == contents(tmp_path / "b")
-    assert set(contents(tmp_path / "a")) == {lsun.ARCHIVE, "pictures.parquet"}  # the database is gone
+    assert set(contents(tmp_path / "a")) == {lsun.ARCHIVE, "pictures.parquet", "source.json"}  # the database is gone
     expected = {f"{split}/{key}.webp": data for split, some in pictures.items() for key, data in some.items()}
     assert members(tmp_path / "a" / lsun.ARCHIVE) == expected
     table = contract(tmp_path / "a")
@@ -590,47 +680,31 @@ def test_lsun_is_copied_byte_for_byte(tmp_path: Path) -> None:
 
 
 def test_lsun_takes_no_more_than_asked_for(tmp_path: Path) -> None:
-    churches(tmp_path / "downloads")
-    lsun.prepare(tmp_path / "downloads", tmp_path / "raw", 7)
+    _, files = churches(tmp_path / "downloads")
+    lsun.prepare(tmp_path / "downloads", tmp_path / "raw", 7, files)
     assert len(contract(tmp_path / "raw")) == 7
 
 
-@pytest.mark.parametrize("absent", sorted(lsun.FILES.values()))
-def test_a_missing_file_of_lsun_is_named(tmp_path: Path, absent: str) -> None:
-    churches(tmp_path / "downloads")
-    (tmp_path / "downloads" / absent).unlink()
-    with pytest.raises(UserError, match=absent.replace(".", r"\.")):
-        lsun.prepare(tmp_path / "downloads", tmp_path / "raw", None)
+def test_lsun_is_fetched_where_it_is_missing(server: StandIn, tmp_path: Path) -> None:
+    _, files = churches(tmp_path / "downloads")
+    lsun.prepare(tmp_path / "downloads", tmp_path / "a", None, files)
+    server.faults = ["none", "429"]
+    lsun.prepare(tmp_path / "new", tmp_path / "b", None, by_split(moved(tmp_path / "downloads", server)), HASTY)
+    assert contents(tmp_path / "a") == contents(tmp_path / "b")
+
+
+@pytest.mark.parametrize("split", ["train", "valid"])
+def test_a_damaged_file_of_lsun_is_named(tmp_path: Path, split: str) -> None:
+    _, files = churches(tmp_path / "downloads")
+    path = tmp_path / "downloads" / files[split].name
+    content = path.read_bytes()
+    path.write_bytes(content[:200] + b"\xff" * 300 + content[500:])
+    with pytest.raises(UserError, match=rf"{path.name}: its MD5 is"):
+        lsun.prepare(tmp_path / "downloads", tmp_path / "raw", None, files)
     assert not (tmp_path / "raw").exists()
 
 
-def half(data: bytes) -> bytes:
-    return data[: len(data) // 2]
-
-
-def broken_inside(data: bytes) -> bytes:
-    """The zip's own list is whole, and what it lists is not."""
-    return data[:200] + b"\xff" * 300 + data[500:]
-
-
-def zipped(name: str, content: bytes) -> Callable[[bytes], bytes]:
-    def other(data: bytes) -> bytes:
-        out = io.BytesIO()
-        with zipfile.ZipFile(out, "w") as archive:
-            archive.writestr(name, content)
-        return out.getvalue()
-
-    return other
-
-
-@pytest.mark.parametrize(
-    "damage",
-    [half, broken_inside, zipped("readme.txt", b"none"), zipped("x/data.mdb", b"no database" * 1000)],
-    ids=["truncated", "broken inside", "without a database", "with something else for a database"],
-)
-def test_a_damaged_file_of_lsun_is_named(tmp_path: Path, damage: Callable[[bytes], bytes]) -> None:
-    churches(tmp_path / "downloads")
-    path = tmp_path / "downloads" / lsun.FILES["valid"]
-    path.write_bytes(damage(path.read_bytes()))
-    with pytest.raises(UserError, match=r"church_outdoor_val_lmdb\.zip"):
-        lsun.prepare(tmp_path / "downloads", tmp_path / "raw", None)
+def test_the_published_hashes_are_hashes() -> None:
+    for file in (*lsun.PUBLISHED.values(), cifar10.PUBLISHED, *celeba.published()):
+        assert len(bytes.fromhex(file.digest)) in (16, 32) and file.size > 10**6
+        assert all(url.endswith(file.name) or url.startswith(DRIVE) for url in file.urls)

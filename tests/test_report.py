@@ -11,10 +11,19 @@ import pandas as pd
 import pytest
 from PIL import Image
 
+from dcgan.datasets.index import SPLITS
 from dcgan.report import page
 from dcgan.training import COLUMNS
 
-PICTURES = ("samples.png", "real_and_generated.png", "interpolation.png", "sheet.png", "progress.gif")
+PICTURES = (
+    "samples.png",
+    "real_and_generated.png",
+    "interpolation.png",
+    "sheet.png",
+    "progress.gif",
+    "real.png",
+    "mean.png",
+)
 
 
 def picture(name: str) -> bytes:
@@ -31,10 +40,13 @@ def arguments(name: str, network: str, **changed: Any) -> dict[str, Any]:
     return {
         "metrics": metrics,
         "data": {
+            "source": {"name": "drawn", "licence": "free", "citation": "A: B. 2020", "url": "https://example.org"},
             "faces": {"train": 4000, "valid": 500, "test": 500},
             "pixels": {"crop_size": None, "image_size": 64, "nc": 3},
-            "attributes": {"Smiling": 0.5, "Bald": 0.0},
-            "bad": [],
+            "channels": {"mean": [0.5, 0.25, 0.125], "std": [0.1, 0.2, 0.3]},
+            "attributes": {"Smiling": {"train": 0.5, "valid": 0.4, "test": 0.3}, "Bald": dict.fromkeys(SPLITS, 0.0)},
+            "duplicates": {"pictures": 3, "across_splits": 2, "groups": [["a.jpg", "b.jpg"]]},
+            "bad": [{"file": f"{i}.jpg", "reason": "it is truncated"} for i in range(25)],
         },
         "model": {"settings": {"ngf": 32}},
         "losses": losses,
@@ -45,8 +57,7 @@ def arguments(name: str, network: str, **changed: Any) -> dict[str, Any]:
 def test_the_page_needs_nothing_else() -> None:
     html = page.render(**arguments("frechet_distance", "efficientnet_lite0"))
     assert len(re.findall(r'src="data:image/(png|gif);base64,', html)) == len(PICTURES)
-    assert not re.findall(r'(src|href)="(?!data:|#)', html)
-    assert "Smiling 50.0 %" in html and "Bald" not in html
+    assert not re.findall(r'(src="(?!data:)|<link|<script|url\((?!#))', html)  # links to read are no needs
     for number in ("123.4", "1000.5", "900.25", "45.6"):
         assert number in html
 
@@ -63,5 +74,23 @@ def test_the_same_run_gives_the_same_bytes() -> None:
 
 
 def test_what_pictures_are_called_cannot_inject_html() -> None:
-    data = arguments("fid", "inception")["data"] | {"attributes": {"<script>alert(1)</script>": 0.5}}
+    data = arguments("fid", "inception")["data"] | {
+        "attributes": {"<script>alert(1)</script>": dict.fromkeys(SPLITS, 0.5)}
+    }
+    data["bad"] = [{"file": "<script>alert(2)</script>.jpg", "reason": "<script>"}]
     assert "<script>" not in page.render(**arguments("fid", "inception", data=data))
+
+
+def test_the_data_card_is_on_the_page() -> None:
+    html = page.render(**arguments("fid", "inception"))
+    for words in ("A: B. 2020", "https://example.org", "free", "50.0 %", "30.0 %", "0.125", "19.jpg", "And 5 more"):
+        assert words in html, words
+    assert "<strong>2 across splits</strong>" in html and "20.jpg" not in html and "Bald" not in html
+
+
+def test_a_data_set_without_attributes_citation_and_faults_has_a_page() -> None:
+    data = arguments("fid", "inception")["data"] | {"attributes": {}, "bad": []}
+    data["source"] = data["source"] | {"citation": "", "url": ""}
+    data["duplicates"] = {"pictures": 0, "across_splits": 0, "groups": []}
+    html = page.render(**arguments("fid", "inception", data=data))
+    assert "citation" not in html and "across splits" not in html and "0 pictures could not be used." in html

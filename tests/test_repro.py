@@ -13,9 +13,11 @@ from pathlib import Path
 from typing import Any
 
 import mlflow
+import pandas as pd
 import pytest
 import yaml
 from mistakes import MISTAKES
+from pictures import drawn, encoded
 from project import ROOT, Project
 
 STAGES = ["inventory", "download", "crop", "train", "sample", "reference", "evaluate", "report"]
@@ -127,6 +129,36 @@ def test_a_queued_experiment_runs_in_its_copy_and_leaves_its_run_behind(project:
     assert result.returncode == 0, result.stdout
     assert [run.data.params["lr"] for run in runs(project)] == ["0.001", "0.0005"]
     assert project.run("git", "status", "--porcelain").stdout == ""
+
+
+def test_a_changed_folder_is_cropped_anew_and_harms_no_other_data_set(project: Project) -> None:
+    own = project.folder / "data" / "folder"
+    for i in range(40):
+        (own / f"{i}.png").write_bytes(encoded(drawn("RGB", 50, 40, i)))
+    # Another data set looks at the list alone, which is empty for it.
+    assert set(ran(project.run("dvc", "repro", "crop").stdout)) <= {"inventory"}
+
+    project.set(("dataset", "folder"))
+    result = project.run("dvc", "repro", "crop")
+    assert ran(result.stdout) == ["inventory", "download", "crop"], result.stdout
+    card = json.loads(project.read("reports/data.json"))
+    assert sum(card["faces"].values()) == 40 and card["source"]["name"] == "the pictures in data/folder"
+    assert ran(project.run("dvc", "repro", "crop").stdout) == []
+
+    before = project.read("data/faces/train.npy")
+    name = pd.read_parquet(project.folder / "data" / "faces" / "faces.parquet")["file"][0]
+    (own / name).write_bytes(encoded(drawn("RGB", 50, 40, 99)))
+    assert ran(project.run("dvc", "repro", "crop").stdout) == ["inventory", "download", "crop"]
+    assert project.read("data/faces/train.npy") != before
+
+    # Without pictures, the folder that is asked for is named, and the other data set is as it was.
+    for path in own.glob("*.png"):
+        path.unlink()
+    result = project.run("dvc", "repro", "crop")
+    assert result.returncode != 0 and "dataset: folder needs pictures in data/folder" in result.stdout
+    project.set(("dataset", "avatars"))
+    result = project.run("dvc", "repro")
+    assert result.returncode == 0 and set(ran(result.stdout)) <= {"inventory"}, result.stdout
 
 
 OUTS = ("models/generator.safetensors", "models/discriminator.safetensors", "reports/losses.csv")

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import ast
+import importlib.metadata
 import subprocess
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
+from packaging.specifiers import SpecifierSet
 from project import ROOT
 
 from dcgan import params
@@ -20,6 +22,7 @@ EXEMPT = {
     "src/dcgan/params.py": "only checks values; DVC compares the values themselves",
     "src/dcgan/tracking.py": "writes to MLflow alone",
     "src/dcgan/progress.py": "prints alone",
+    "src/dcgan/fetching.py": "brings files that are verified by hash",
     "src/dcgan/workers.py": "starts processes; a test compares the bytes of one and of two",
     "src/dcgan/errors.py": "holds exceptions that end a stage",
     "pipeline/environment.py": "reads what cannot change an out",
@@ -140,3 +143,16 @@ def test_nothing_is_pickled() -> None:
             if ast.unparse(call.func) == "torch.load":
                 assert "weights_only=True" in ast.unparse(call), path
             assert ast.unparse(call.func) != "torch.save", path
+
+
+def test_every_pinned_package_can_be_installed_on_the_oldest_python_that_is_promised() -> None:
+    pins = [line.split("==")[0] for line in (ROOT / "requirements.txt").read_text().splitlines() if "==" in line]
+    assert len(pins) > 100
+    for name in pins:
+        needed = importlib.metadata.metadata(name).json.get("requires_python")
+        assert needed is None or "3.11.0" in SpecifierSet(str(needed)), (name, needed)
+
+
+def test_what_is_installed_is_what_is_pinned() -> None:
+    pins = dict(line.split("==") for line in (ROOT / "requirements.txt").read_text().splitlines() if "==" in line)
+    assert pins == {name: importlib.metadata.version(name).partition("+")[0] for name in pins}

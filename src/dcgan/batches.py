@@ -9,12 +9,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from dcgan.images import Pixels
+from dcgan.images import Faces
 from dcgan.sampling import random_state
 
 
 def batches(
-    faces: Pixels, batch_size: int, seed: int, first_step: int, steps: int, device: torch.device
+    faces: Faces, batch_size: int, seed: int, first_step: int, steps: int, device: torch.device
 ) -> Iterator[Tensor]:
     """Batches of real pictures in [-1, 1] for the steps from `first_step` on, channels_last, on `device`.
 
@@ -36,14 +36,14 @@ def batches(
         yield pixels.permute(0, 3, 1, 2).float().div_(127.5).sub_(1)
 
 
-def _to_gpu(faces: Pixels, device: torch.device) -> Tensor | None:
+def _to_gpu(faces: Faces, device: torch.device) -> Tensor | None:
     """The whole array in the GPU's memory, if it takes less than half of what is free."""
     if device.type != "cuda" or faces.nbytes > torch.cuda.mem_get_info(device)[0] / 2:
         return None
-    return torch.from_numpy(np.ascontiguousarray(faces)).to(device)
+    return torch.from_numpy(np.ascontiguousarray(faces[:])).to(device)
 
 
-def digest(faces: Pixels) -> str:
+def digest(faces: Faces) -> str:
     """A hash of the pictures that are trained on."""
     sha = hashlib.sha256(repr(faces.shape).encode())
     for start in range(0, len(faces), 4096):

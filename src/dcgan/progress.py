@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 import time
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from typing import TypeVar
 
 from tqdm import tqdm
@@ -34,8 +35,44 @@ def progress(
         if now - last > SECONDS_BETWEEN_LINES or n == total:
             last = now
             rate = (n - done) / max(now - start, 1e-9)
-            print(
-                f"{what}: {n} of {total} {unit}, {rate:.1f}/s, {now - start:.0f} s {note()}".rstrip(),
-                file=sys.stderr,
-                flush=True,
-            )
+            say(f"{what}: {n} of {total} {unit}, {rate:.1f}/s, {now - start:.0f} s {note()}".rstrip())
+
+
+@contextmanager
+def transfer(what: str, total: int) -> Iterator[Callable[[int], None]]:
+    """Shows how far the fetching of a file is, with rate and time left; tell the yielded function the bytes so far.
+
+    Args:
+        total: bytes of the whole file.
+    """
+    if sys.stderr.isatty():
+        with tqdm(desc=what, total=total, unit="B", unit_scale=True, dynamic_ncols=True) as bar:
+
+            def advance(done: int) -> None:
+                if bar.n == 0:
+                    bar.initial = done  # what was fetched before does not count in the rate
+                bar.update(done - bar.n)
+
+            yield advance
+        return
+    first, start = 0, 0.0
+    last = time.monotonic()
+
+    def note(done: int) -> None:
+        nonlocal first, start, last
+        now = time.monotonic()
+        if not start:
+            first, start = done, now
+        if now - last > SECONDS_BETWEEN_LINES or done == total:
+            last = now
+            rate = max(done - first, 1) / max(now - start, 1e-9)
+            left = f"{rate / 1e6:.1f} MB/s, {(total - done) / rate:.0f} s left" if done < total else "done"
+            say(f"{what}: {done / 1e6:.1f} of {total / 1e6:.1f} MB, {left}")
+
+    yield note
+
+
+def say(line: str) -> None:
+    """A line on stderr, above a bar if there is one."""
+    tqdm.write(line, file=sys.stderr)
+    sys.stderr.flush()

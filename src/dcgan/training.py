@@ -25,7 +25,7 @@ from dcgan.batches import batches
 from dcgan.checkpoint import CheckpointStore
 from dcgan.errors import Interrupted, UserError
 from dcgan.hardware import Hardware
-from dcgan.images import Pixels, grid, save_png
+from dcgan.images import Faces, Pixels, grid, save_png
 from dcgan.networks import Discriminator, Generator, Settings, averaged_copy, build, estimate_batch_norm, update_average
 from dcgan.progress import progress
 from dcgan.sampling import draw_latents, generate, random_state
@@ -203,7 +203,7 @@ class Trainer:
 
 
 def train(
-    faces: Pixels,
+    faces: Faces,
     settings: Settings,
     recipe: Recipe,
     hardware: Hardware,
@@ -216,7 +216,7 @@ def train(
     """Trains from the newest checkpoint of `store`, or from the start.
 
     Args:
-        faces: uint8, (N, image_size, image_size, nc); may be a memory map.
+        faces: uint8, (N, image_size, image_size, nc); may be memory maps.
         stop: asked after each step for the signal that wants the training to stop, or None.
         checkpoint_minutes: between checkpoints.
         log_interval: steps between two calls of the observer.

@@ -19,10 +19,16 @@ import resvg_py
 from PIL import Image
 
 from dcgan.datasets import celeba
-from dcgan.datasets.index import write_index, zip_member
+from dcgan.datasets.index import Source, write_index, zip_member
 from dcgan.progress import progress
 from dcgan.workers import worker_pool
 
+SOURCE = Source(
+    name="avatars drawn by python_avatars, in CelebA's layout",
+    licence="MIT (python_avatars); its parts are from avataaars by Pablo Stanley, free for personal and commercial use",
+    citation="",
+    url="https://github.com/ibonn/python_avatars",
+)
 WIDTH, HEIGHT = 178, 218
 _VIEW_BOX = 'viewBox="32 0 200 245"'  # a frame around the head, in CelebA's proportions
 # The same in every picture, in pixels of the frame: eyes, nose, corners of the mouth.
@@ -178,7 +184,7 @@ def prepare(raw: Path, size: int, seed: int, workers: int | None = None) -> None
     parts = ["0" if i < size * 0.8 else "1" if i < size * 0.9 else "2" for i in range(size)]
     _write_lines(raw / celeba.PARTITION, (f"{n} {p}" for n, p in zip(names, parts, strict=True)))
     _write_lines(raw / celeba.IDENTITIES, (f"{name} {i + 1}" for i, name in enumerate(names)))
-    write_index(raw, celeba.table(raw))
+    write_index(raw, celeba.table(raw), SOURCE)
 
 
 def _write_table(path: Path, names: list[str], columns: list[str], rows: list[list[int]]) -> None:

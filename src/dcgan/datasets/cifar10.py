@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import io
 import tarfile
 import zipfile
@@ -12,36 +11,39 @@ import numpy as np
 import pandas as pd
 from PIL import Image
 
-from dcgan.datasets.index import cut_off, take, write_index, zip_member
-from dcgan.errors import UserError
+from dcgan.datasets.index import Source, cut_off, take, write_index, zip_member
+from dcgan.fetching import PATIENT, File, Patience, fetch
 
-FILE = "cifar-10-binary.tar.gz"
-MD5 = "c32a1d4ab5d03f1284b67883e8d87530"
+SOURCE = Source(
+    name="CIFAR-10",
+    licence="none stated by its authors",
+    citation="Krizhevsky: Learning Multiple Layers of Features from Tiny Images. 2009",
+    url="https://www.cs.toronto.edu/~kriz/cifar.html",
+)
+# The MD5 is its page's.
+PUBLISHED = File(
+    "cifar-10-binary.tar.gz",
+    170_052_171,
+    "c32a1d4ab5d03f1284b67883e8d87530",
+    ("https://www.cs.toronto.edu/~kriz/cifar-10-binary.tar.gz",),
+)
 ARCHIVE = "cifar10.zip"
 CLASSES = ["airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck"]
 _RECORD = 1 + 3 * 32 * 32  # a label, then the red, green and blue planes
 
 
-def prepare(downloads: Path, raw: Path, most: int | None, md5: str = MD5) -> None:
-    """Verifies the archive in `downloads` and writes its pictures as PNGs into the new folder `raw`.
+def prepare(downloads: Path, raw: Path, most: int | None, file: File = PUBLISHED, patience: Patience = PATIENT) -> None:
+    """Brings the archive to `downloads`, verified, and writes its pictures as PNGs into the new folder `raw`.
 
     The test split is the source's; of its training pictures 5 % are cut off for validation.
 
     Raises:
-        UserError: the archive is absent, or is not the published one.
+        UserError: the archive cannot be fetched, or is not the published one.
     """
-    source = downloads / FILE
-    if not source.is_file():
-        raise UserError(
-            f"dataset: cifar10 needs {FILE} in {downloads}; take it from www.cs.toronto.edu/~kriz/cifar.html."
-        )
-    with source.open("rb") as file:
-        found = hashlib.file_digest(file, "md5").hexdigest()
-    if found != md5:
-        raise UserError(f"{source}: its MD5 is {found}, not the published {md5}; it is damaged, so fetch it again.")
+    fetch([file], downloads, SOURCE.url, patience)
     raw.mkdir(parents=True)
     rows = []
-    with tarfile.open(source) as tar, zipfile.ZipFile(raw / ARCHIVE, "w") as archive:
+    with tarfile.open(downloads / file.name) as tar, zipfile.ZipFile(raw / ARCHIVE, "w") as archive:
         for entry in sorted(tar.getmembers(), key=lambda member: member.name):
             if not entry.name.endswith(".bin"):
                 continue
@@ -60,4 +62,4 @@ def prepare(downloads: Path, raw: Path, most: int | None, md5: str = MD5) -> Non
     for i, name in enumerate(CLASSES):
         pictures[name] = np.where(pictures["label"] == i, 1, -1).astype(np.int8)
     pictures.insert(0, "archive", ARCHIVE)
-    write_index(raw, take(pictures.drop(columns="label"), most))
+    write_index(raw, take(pictures.drop(columns="label"), most), SOURCE)

@@ -1,36 +1,53 @@
-"""The contract of data/raw: zip archives of pictures, and pictures.parquet, one row a picture.
+"""The contract of data/raw: zip archives of pictures, pictures.parquet, one row a picture, and source.json.
 
 Columns: `archive` (a zip file in the same folder), `file` (the member's name in it), `split` (train,
-valid or test), then the source's own attributes, int8, 1 for present and -1 for absent as CelebA
-writes them. The order of the rows is the order of the faces.
+valid or test), `problem` (why the picture is not to be used; empty: nothing is known against it), then the
+source's own attributes, int8, 1 for present and -1 for absent as CelebA writes them, 0 for not said. The order
+of the rows is the order of the faces.
 """
 
 from __future__ import annotations
 
 import hashlib
+import json
 import os
 import shutil
 import zipfile
 from collections.abc import Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 import pandas as pd
 
-from dcgan.files import atomic
+from dcgan.files import atomic, write_json
 
 SPLITS = ("train", "valid", "test")
-NAME = "pictures.parquet"
+_PICTURES, _SOURCE = "pictures.parquet", "source.json"
+COLUMNS = ["archive", "file", "split", "problem"]  # all others are attributes
 
 
-def write_index(raw: Path, pictures: pd.DataFrame) -> None:
-    """Writes the table that makes the folder `raw` readable to the crop."""
-    with atomic(raw / NAME) as temporary:
-        pictures.to_parquet(temporary, index=False)
+class Source(NamedTuple):
+    """Whose pictures they are."""
+
+    name: str
+    licence: str
+    citation: str
+    url: str
 
 
-def read_index(raw: Path) -> pd.DataFrame:
-    """The table that `write_index` wrote."""
-    return pd.read_parquet(raw / NAME)
+def write_index(raw: Path, pictures: pd.DataFrame, source: Source) -> None:
+    """Writes what makes the folder `raw` readable to the crop; a table without problems may lack the column."""
+    if "problem" not in pictures:
+        pictures = pictures.assign(problem="")
+    attributes = [name for name in pictures.columns if name not in COLUMNS]
+    write_json(raw / _SOURCE, source._asdict())
+    with atomic(raw / _PICTURES) as temporary:
+        pictures[COLUMNS + attributes].to_parquet(temporary, index=False)
+
+
+def read_index(raw: Path) -> tuple[pd.DataFrame, Source]:
+    """What `write_index` wrote."""
+    return pd.read_parquet(raw / _PICTURES), Source(**json.loads((raw / _SOURCE).read_text()))
 
 
 def _unit(name: str) -> float:
@@ -70,6 +87,6 @@ def zip_member(name: str) -> zipfile.ZipInfo:
 def link_or_copy(source: Path, target: Path) -> None:
     """Brings a kept file into place, without a second copy on the disk where the file system allows."""
     try:
-        os.link(source, target)
+        os.link(source.resolve(), target)  # the file itself, where the user has put a link
     except OSError:
         shutil.copyfile(source, target)

@@ -13,7 +13,7 @@ from safetensors.numpy import save_file
 
 from dcgan.errors import UserError
 from dcgan.files import atomic
-from dcgan.images import Pixels
+from dcgan.images import Faces, Pixels
 from dcgan.metrics import frechet
 from dcgan.metrics.feature_networks import FeatureNetwork, features
 from dcgan.progress import progress
@@ -21,7 +21,7 @@ from dcgan.progress import progress
 BATCH = 64  # pictures shown to a feature network at a time
 
 
-def in_batches(faces: Pixels) -> Iterator[Pixels]:
+def in_batches(faces: Faces) -> Iterator[Pixels]:
     """An array of faces, a batch at a time."""
     return (faces[i : i + BATCH] for i in range(0, len(faces), BATCH))
 

@@ -37,11 +37,17 @@ def render(
         distance={suffix: metrics.get(name + suffix) for suffix in ("", "_untrained", "_grey", "_floor")},
         metrics=metrics,
         data=data,
-        attributes=sorted(((v, k) for k, v in data["attributes"].items() if v), reverse=True),
+        splits=[split for split, count in data["faces"].items() if count],
+        attributes=sorted(_seen(data["attributes"]), key=lambda item: -max(item[1].values())),
         model=model,
         curves=Markup(_curves(losses)),
         pictures={key: _data_uri(key, value) for key, value in pictures.items()},
     )
+
+
+def _seen(attributes: Mapping[str, Mapping[str, float]]) -> list[tuple[str, Mapping[str, float]]]:
+    """The attributes that any face has."""
+    return [(name, shares) for name, shares in attributes.items() if any(shares.values())]
 
 
 def _data_uri(name: str, content: bytes) -> str:

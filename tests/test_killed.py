@@ -1,0 +1,130 @@
+"""Killed at any moment, the download and the crop leave nothing that the next run does not put right."""
+
+from __future__ import annotations
+
+import json
+import random
+import shutil
+import signal
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from project import Project
+from standin import StandIn
+from test_datasets import moved, stand_in
+
+# Runs a script and kills it at the n-th operation on a file of the project's data; 0: counts them.
+KILLED = """
+import os, runpy, signal, sys
+
+wanted, seen = int(sys.argv[1]), 0
+OPERATIONS = {"open", "os.mkdir", "os.rename", "os.remove", "os.rmdir", "os.link", "os.truncate", "shutil.rmtree"}
+
+def watch(event, arguments):
+    global seen
+    if event in OPERATIONS and any(str(a).startswith(("data/", "reports/")) for a in arguments[:2]):
+        seen += 1
+        if seen == wanted:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+sys.addaudithook(watch)
+sys.argv = sys.argv[2:]
+sys.path.insert(0, os.path.dirname(os.path.abspath(sys.argv[0])))
+runpy.run_path(sys.argv[0], run_name="__main__")
+print("operations:", seen)
+"""
+# What pipeline/download.py does for CelebA, with the stand-in's files.
+CELEBA = """
+import json, sys
+from pathlib import Path
+from dcgan.datasets import celeba
+from dcgan.fetching import File
+from dcgan.files import atomic
+
+with atomic(Path("data/raw")) as raw:
+    celeba.prepare(Path("data/downloads"), raw, None, [File(*file) for file in json.loads(sys.argv[1])])
+"""
+
+
+@pytest.fixture
+def project(reproduced: Project, tmp_path: Path) -> Project:
+    folder = tmp_path / "dcgan"
+    shutil.copytree(reproduced.folder, folder, ignore=shutil.ignore_patterns(".git", ".dvc", "checkpoints"))
+    return Project(folder)
+
+
+@pytest.fixture
+def server() -> Iterator[StandIn]:
+    server = StandIn({})
+    yield server
+    server.close()
+
+
+def written(project: Project, outs: tuple[str, ...]) -> dict[str, bytes]:
+    files = [path for out in outs for path in (project.folder / out, *(project.folder / out).rglob("*"))]
+    return {str(path.relative_to(project.folder)): path.read_bytes() for path in files if path.is_file()}
+
+
+def kill(project: Project, moment: int, *script: str) -> None:
+    result = project.run(sys.executable, "-c", KILLED, str(moment), *script)
+    assert result.returncode == -signal.SIGKILL, result.stdout
+
+
+def moments(project: Project, count: int, *script: str) -> list[int]:
+    """Random moments of an undisturbed run."""
+    result = project.run(sys.executable, "-c", KILLED, "0", *script)
+    assert result.returncode == 0, result.stdout
+    operations = int(result.stdout.rpartition("operations: ")[2])
+    return random.Random(1).sample(range(1, operations + 1), min(count, operations))
+
+
+def remove(project: Project, outs: tuple[str, ...]) -> None:
+    """As DVC does before it runs a stage."""
+    for out in outs:
+        path = project.folder / out
+        shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
+
+
+@pytest.mark.parametrize(
+    ("script", "outs", "count"),
+    [
+        ("pipeline/crop.py", ("data/faces", "reports/data.json", "reports/real.png", "reports/mean.png"), 10),
+        ("pipeline/download.py", ("data/raw",), 4),
+    ],
+)
+def test_a_killed_stage_is_finished_by_the_next_run(
+    project: Project, script: str, outs: tuple[str, ...], count: int
+) -> None:
+    expected = written(project, outs)
+    for moment in moments(project, count, script):
+        remove(project, outs)
+        kill(project, moment, script)
+        remove(project, outs)
+        result = project.run(sys.executable, script)
+        assert result.returncode == 0, result.stdout
+        assert written(project, outs) == expected
+        assert not list(project.folder.glob("*/.*.partial"))
+
+
+def test_a_killed_fetch_of_celeba_is_finished_by_the_next_run(
+    project: Project, server: StandIn, tmp_path: Path
+) -> None:
+    (project.folder / "celeba.py").write_text(CELEBA)
+    files = json.dumps(moved(fetched(tmp_path), server))
+    remove(project, ("data/raw",))
+    places = moments(project, 10, "celeba.py", files)
+    expected = written(project, ("data/raw",))
+    for moment in places:
+        remove(project, ("data/raw", "data/downloads"))
+        kill(project, moment, "celeba.py", files)
+        remove(project, ("data/raw",))
+        assert project.run(sys.executable, "celeba.py", files).returncode == 0
+        assert written(project, ("data/raw",)) == expected
+
+
+def fetched(tmp_path: Path) -> Path:
+    downloads = tmp_path / "published"
+    stand_in(downloads)
+    return downloads
