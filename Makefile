@@ -55,3 +55,4 @@ ui: $(INSTALLED) ## Browse the runs in MLflow's UI on http://127.0.0.1:5000 (POR
 
 bench: $(INSTALLED) ## Measure the speed of a training step and of the crop on this machine
 	@$(BIN)/python benchmarks/speed.py
+	@$(BIN)/python benchmarks/crop.py

@@ -1,23 +1,18 @@
-"""`make bench`: the speed of a training step and of the crop, each beside the plain way to do it.
+"""Part of `make bench`: the speed of a training step, beside the plain way to do it.
 
 Both sides alternate in one run, so that a ratio holds on a noisy machine; the medians are printed.
 """
 
 from __future__ import annotations
 
-import io
 import statistics
 import time
 from collections.abc import Callable
 
-import numpy as np
 import torch
-from PIL import Image
 from torch import nn
-from torchvision import transforms
 
-from dcgan import hardware, images
-from dcgan.datasets import avatars
+from dcgan import hardware
 from dcgan.networks import Discriminator, Generator, Settings, build
 from dcgan.sampling import random_state
 from dcgan.training import Recipe, Trainer
@@ -80,15 +75,6 @@ def main() -> None:
     trainer, reference = Trainer(SETTINGS, RECIPE, machine), ReferenceLoop()
     channels_last = real.contiguous(memory_format=torch.channels_last)
     alternate("training step", BATCH, lambda: trainer.step(0, channels_last), lambda: reference.step(real))
-
-    files = [avatars.jpeg(avatars.face(1, i)) for i in range(64)]
-    tutorial = transforms.Compose([transforms.Resize(64), transforms.CenterCrop(64), transforms.ToTensor()])
-    alternate(
-        "decode, crop, resize on one core",
-        len(files),
-        lambda: np.stack([images.face(data, None, 64, 3) for data in files]),
-        lambda: torch.stack([tutorial(Image.open(io.BytesIO(data)).convert("RGB")) for data in files]),
-    )
 
 
 if __name__ == "__main__":
