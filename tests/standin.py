@@ -18,7 +18,7 @@ from typing import Literal, NamedTuple
 import trustme
 
 Answer = Literal["none", "quota", "page", "403", "404", "429", "500"]
-Odd = Literal["page without a type", "no number"]
+Odd = Literal["page without a type", "no number", "asks again"]
 Transfer = Literal["cut", "stall", "wrong", "short", "endless", "no ranges", "no ranges and cut", "other range"]
 Fault = Literal[Answer, Odd, Transfer]
 QUOTA = (
@@ -100,7 +100,7 @@ class _Handler(http.server.BaseHTTPRequestHandler):
         server.requests.append(Request(host, parts.path, int(found[1]) if found else None))
         fault = server.faults.pop(0) if server.faults else server.always
         name = query.get("id", [parts.path.rpartition("/")[2]])[0]
-        if host == "drive.google.com" and fault == "none":
+        if fault == "asks again" or (host == "drive.google.com" and fault == "none"):
             self._page(CONFIRM % name.encode())
         elif fault == "quota":
             self._page(QUOTA)
@@ -120,9 +120,9 @@ class _Handler(http.server.BaseHTTPRequestHandler):
     def _page(self, page: bytes, kind: str = "text/html; charset=utf-8", length: str | None = "") -> None:
         self.send_response(200)
         self.send_header("Content-Type", kind)
-        if length is None:
+        if length != "":
             self.close_connection = True
-        else:
+        if length is not None:
             self.send_header("Content-Length", length or str(len(page)))
         self.end_headers()
         self.wfile.write(page)

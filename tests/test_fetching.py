@@ -125,7 +125,8 @@ WORDS = {
     "page without a type": "web page titled “Google Drive - Quota exceeded”",
     "no number": "its answer, or the address, makes no sense",
     "no ranges and cut": "the connection was cut",
-    "page": "a file of 48 bytes, not of 2,000,001",
+    "page": "web page titled “Welcome”",
+    "asks again": "it answers with a web page",
 }
 
 
@@ -333,6 +334,13 @@ def test_what_drive_refuses_is_named_and_the_next_place_is_asked(
     fetch([data(DRIVE_URL, "https://mirror.example.org/celeba/data.zip")], tmp_path, HOME, patience)
     assert_fetched(tmp_path)
     assert words in capsys.readouterr().err and drive.requests[-1].host == "mirror.example.org"
+
+
+def test_drive_that_asks_for_confirmation_without_end_is_given_up(drive: StandIn, tmp_path: Path) -> None:
+    drive.always = "asks again"
+    with pytest.raises(UserError, match=r"nothing of the file came from it for 0\.5 s"):
+        fetch([data(DRIVE_URL)], tmp_path, HOME, Patience(0.05, lambda seconds: None))
+    assert len(drive.requests) > 2 and names(tmp_path) == [".partial/lock"]
 
 
 def test_a_mirror_goes_on_with_what_drive_began(drive: StandIn, tmp_path: Path, patience: Patience) -> None:

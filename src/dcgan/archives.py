@@ -1,7 +1,7 @@
 """Members of a zip file, read at their positions by several threads at once.
 
-`zipfile` reads the directory; its own reading of members shares one position and one lock, and costs as much as
-decoding a third of a small JPEG.
+`zipfile` reads the directory. Its own reading of members shares one position and one lock, and inflates by zlib, which
+takes a quarter of the time that decoding a small JPEG takes; isal takes half of that.
 """
 
 from __future__ import annotations

@@ -28,25 +28,24 @@ def describe(raw: Path, faces: Path, found: Mapping[str, Found], pixels: Mapping
     table = pd.read_parquet(faces / "faces.parquet")
     return {
         "source": source._asdict(),
-        "faces": {split: int((table["split"] == split).sum()) for split in SPLITS},
+        "faces": {split: len(found[split].digests) for split in SPLITS},
         "pixels": dict(pixels),
-        "channels": channels(found["train"], int((table["split"] == "train").sum())),
+        "channels": channels(found["train"]),
         "attributes": frequencies(table),
-        "duplicates": duplicates(table, [r for s in SPLITS for r in found[s].results if isinstance(r, bytes)]),
+        "duplicates": duplicates(table, [digest for split in SPLITS for digest in found[split].digests]),
         "bad": [row for split in SPLITS for row in unusable(pictures[pictures["split"] == split], found[split])],
     }
 
 
 def mean_image(found: Found) -> Pixels:
     """The mean of the faces, uint8, (H, W, C); black where there are none."""
-    count = sum(isinstance(result, bytes) for result in found.results)
-    mean: Pixels = np.rint(found.total / max(count, 1)).astype(np.uint8)
+    mean: Pixels = np.rint(found.total / max(len(found.digests), 1)).astype(np.uint8)
     return mean
 
 
-def channels(found: Found, count: int) -> dict[str, list[float]]:
-    """Mean and standard deviation of each channel over all pixels of the `count` faces, levels from 0 to 1."""
-    pixels = max(count, 1) * found.total.shape[0] * found.total.shape[1]
+def channels(found: Found) -> dict[str, list[float]]:
+    """Mean and standard deviation of each channel over all pixels of the faces, levels from 0 to 1."""
+    pixels = max(len(found.digests), 1) * found.total.shape[0] * found.total.shape[1]
     mean = found.total.sum(axis=(0, 1)) / pixels
     variance = found.total_squared.sum(axis=(0, 1)) / pixels - mean**2
     return {

@@ -209,11 +209,13 @@ def _from_server(url: str, path: Path, file: File, show: Callable[[int], None], 
     there = _size(path)
     headers = {"Accept-Encoding": "identity"} | ({"Range": f"bytes={there}-"} if there else {})
     with requests.get(url, headers=headers, stream=True, timeout=timeout) as answer:
-        at = _begin(answer, there, file)
+        if answer.status_code not in (200, 206):
+            raise _refusal(answer.status_code)
         blocks = answer.iter_content(_BLOCK)
         first = next(blocks, b"")
-        if answer.headers.get("Content-Type", "").lower().startswith("text/html") or (not at and _PAGE.match(first)):
+        if answer.headers.get("Content-Type", "").lower().startswith("text/html") or _PAGE.match(first):
             raise NotTheFile(f"it answers with a web page{_title(first)}")
+        at = _begin(answer, there, file)
         with path.open("ab") as opened:
             for block in itertools.chain([first], blocks):
                 if at + len(block) > file.size:
@@ -228,20 +230,15 @@ def _from_server(url: str, path: Path, file: File, show: Callable[[int], None], 
 
 def _begin(answer: requests.Response, there: int, file: File) -> int:
     """Where in the file the answer's body begins, if it can be of the file at all."""
-    if answer.status_code not in (200, 206):
-        raise _refusal(answer.status_code)
-    length, content_range = answer.headers.get("Content-Length"), answer.headers.get("Content-Range", "")
-    found = re.fullmatch(r"bytes (\d+)-\d+/(\d+|\*)", content_range)
+    begin, size = 0, answer.headers.get("Content-Length", "*")
     if answer.status_code == 206:
+        found = re.fullmatch(r"bytes (\d+)-\d+/(\d+|\*)", answer.headers.get("Content-Range", ""))
         if not found or int(found[1]) != there:
             raise NotTheFile("it sends another range than it was asked for")
-        size = found[2]
-    else:
-        size = length or "*"
-    page = answer.headers.get("Content-Type", "").lower().startswith("text/html")
-    if size not in ("*", str(file.size)) and not page:
+        begin, size = there, found[2]
+    if size not in ("*", str(file.size)):
         raise NotTheFile(f"it has a file of {int(size):,} bytes, not of {file.size:,}")
-    return there if answer.status_code == 206 else 0
+    return begin
 
 
 def _from_drive(url: str, path: Path, file: File, show: Callable[[int], None], timeout: float) -> None:

@@ -42,6 +42,11 @@ class Found(NamedTuple):
     total: Sums  # of the faces' levels, (H, W, C)
     total_squared: Sums  # of the levels' squares, (H, W, C)
 
+    @property
+    def digests(self) -> list[bytes]:
+        """The hashes of the faces among them."""
+        return [result for result in self.results if isinstance(result, bytes)]
+
 
 class _Job(NamedTuple):
     """Where a split's pictures are, what they are to become, and where they go."""
