@@ -54,5 +54,5 @@ ui: $(INSTALLED) ## Browse the runs in MLflow's UI on http://127.0.0.1:5000 (POR
 	else exec $(BIN)/mlflow ui --backend-store-uri sqlite:///$(CURDIR)/mlflow.db --host 127.0.0.1 --port $(PORT) --workers 1; fi
 
 bench: $(INSTALLED) ## Measure the speed of a training step and of the crop on this machine
-	@$(BIN)/python benchmarks/speed.py
-	@$(BIN)/python benchmarks/crop.py
+	@$(BIN)/python benchmarks/training_speed.py
+	@$(BIN)/python benchmarks/crop_speed.py

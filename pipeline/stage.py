@@ -5,12 +5,13 @@ from __future__ import annotations
 import errno
 import logging
 import os
-import signal
 import sys
 import warnings
 from collections.abc import Callable
 from pathlib import Path
-from types import FrameType
+from typing import NoReturn
+
+from signals import exit_on_signals
 
 ROOT = Path(__file__).resolve().parent.parent  # in a queued experiment, of its temporary copy
 # Of the main project, where ROOT is such a copy: it holds what outlives an experiment.
@@ -33,6 +34,7 @@ RAW, FACES, INVENTORY = Path("data/raw"), Path("data/faces"), Path("data/folder.
 REFERENCE = Path("data/reference.safetensors")
 GENERATOR, DISCRIMINATOR = Path("models/generator.safetensors"), Path("models/discriminator.safetensors")
 REPORTS = Path("reports")
+SENTENCE = "DCGAN_SENTENCE"  # names the file in which a process of several leaves why it ended
 # In REPORTS: of the generator, and of the data.
 PICTURES = ("samples.png", "real_and_generated.png", "interpolation.png", "sheet.png", "progress.gif")
 DATA_PICTURES = ("real.png", "mean.png")
@@ -47,27 +49,22 @@ def run(section: type[SectionT], stage: Callable[[SectionT], None]) -> None:
     os.chdir(ROOT)
     logging.basicConfig(level=logging.WARNING, format="%(levelname)s: %(message)s")
     warnings.filterwarnings("ignore", message="The given NumPy array is not writable")  # memory maps, only read
-    signal.signal(signal.SIGTERM, _exit_on_signal)
-    signal.signal(signal.SIGINT, _exit_on_signal)
+    exit_on_signals()
     try:
         stage(load(ROOT / "params.yaml").section(section))
     except Interrupted as error:
         sys.exit(128 + error.signal)
     except UserError as error:
-        sys.exit(str(error))
+        _end(str(error))
     except OSError as error:
         if error.errno not in (errno.ENOSPC, errno.EROFS, errno.EACCES, errno.EDQUOT):
             raise
-        sys.exit(f"{error.filename or 'disk'}: {error.strerror}; make room or give access, then run it again.")
+        _end(f"{error.filename or 'disk'}: {error.strerror}; make room or give access, then run it again.")
 
 
-def stop_signal() -> Callable[[], int | None]:
-    """From now on SIGINT and SIGTERM do not end the stage: the result says which of them was received."""
-    received: list[int] = []
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, lambda number, frame: received.append(number))
-    return lambda: received[0] if received else None
-
-
-def _exit_on_signal(number: int, frame: FrameType | None) -> None:
-    sys.exit(128 + number)
+def _end(sentence: str) -> NoReturn:
+    """Ends the stage; one of several processes of it leaves the telling to the one that started them."""
+    if path := os.environ.get(SENTENCE):
+        Path(path).write_text(sentence)
+        sys.exit(1)
+    sys.exit(sentence)

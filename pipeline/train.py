@@ -1,11 +1,15 @@
 """Trains the DCGAN on data/faces, from the newest checkpoint of this very training if there is one."""
 
 import shutil
+from contextlib import ExitStack
+from pathlib import Path
 
 from environment import from_environment
+from launch import launch, stop_when_told
 from lineage import code_digest, run_name, run_tags, training_params
 from record import record_runtime
-from stage import DISCRIMINATOR, FACES, GENERATOR, MAIN_ROOT, REPORTS, run, stop_signal
+from signals import stop_signal
+from stage import DISCRIMINATOR, FACES, GENERATOR, MAIN_ROOT, REPORTS, run
 
 from dcgan.params import TrainParams
 
@@ -13,44 +17,47 @@ from dcgan.params import TrainParams
 def main(params: TrainParams) -> None:
     import pandas as pd
 
-    from dcgan import batches, hardware, images, networks, training
+    from dcgan import batches, hardware, images, networks, ranks, trainer, training
     from dcgan.checkpoint import CheckpointStore, fingerprint
     from dcgan.files import atomic, sha256
     from dcgan.tracking import Tracker
 
     # Set up.
+    machine = hardware.resolve(params.ngpu, params.precision, ranks.local_rank())
+    if params.ngpu != "auto" and params.ngpu > 1 and not ranks.launched():
+        return launch(Path(__file__), params.ngpu)
+    stop_when_told()
     stop = stop_signal()
-    hardware.make_deterministic()
-    machine = hardware.resolve(params.ngpu, params.precision)
+    hardware.prepare(machine)
     faces = images.open_all(FACES) if params.train_split == "all" else images.open_split(FACES, "train")
     values = params.model_dump()
     settings = networks.Settings(**{name: values[name] for name in networks.Settings.__dataclass_fields__})
-    recipe = training.Recipe(**{name: values[name] for name in training.Recipe.__dataclass_fields__})
-    where, data = hardware.describe(machine), batches.digest(faces)
-    identity = fingerprint({"params": values, "data": data, "code": code_digest("train"), **where})
-    store, tracker = CheckpointStore(MAIN_ROOT / "checkpoints", identity), Tracker(MAIN_ROOT)
+    recipe = trainer.Recipe(**{name: values[name] for name in trainer.Recipe.__dataclass_fields__})
 
-    # Train.
-    tags = {**run_tags(), "data_sha256": data, **{key: str(value) for key, value in where.items()}}
-    with store.locked(stop), tracker.training(run_name(), identity, training_params(), tags) as wanted:
-        result = training.train(
-            faces,
-            settings,
-            recipe,
-            machine,
-            store,
-            observer=tracker if wanted else training.Nobody(),
-            stop=stop,
-            checkpoint_minutes=from_environment("DCGAN_CHECKPOINT_MINUTES", 2.0),
-            log_interval=round(from_environment("DCGAN_LOG_INTERVAL", 50, least=1)),
-        )
+    with ranks.joined(machine.device) as mine, ExitStack() as held:
+        where, data = hardware.describe(machine, mine.count), batches.digest(faces)
+        identity = fingerprint({"params": values, "data": data, "code": code_digest("train"), **where})
+        store, wanted = CheckpointStore(MAIN_ROOT / "checkpoints", identity), False
+        if mine.writes:
+            tracker = Tracker(MAIN_ROOT)
+            tags = {**run_tags(), "data_sha256": data, **{key: str(value) for key, value in where.items()}}
+            held.enter_context(store.locked(stop))
+            wanted = held.enter_context(tracker.training(run_name(), identity, training_params(), tags))
+        mine.wait()
+
+        # Train.
+        minutes = from_environment("DCGAN_CHECKPOINT_MINUTES", 2.0)
+        interval = round(from_environment("DCGAN_LOG_INTERVAL", 50, least=1))
+        observer = tracker if wanted else training.Nobody()
+        result = training.train(faces, settings, recipe, machine, store, observer, stop, minutes, interval, ranks=mine)
+        if not mine.writes:
+            return
 
         # Write the outs.
-        more = {"epochs": recipe.epochs, "seed": recipe.seed}
-        networks.save(GENERATOR, result.generator, settings, more)
-        networks.save(DISCRIMINATOR, result.discriminator, settings, more)
-        with atomic(REPORTS / "losses.csv") as path:
-            pd.DataFrame(training.loss_table(result.history)).to_csv(path, index=False, float_format="%.6g")
+        for path, network in ((GENERATOR, result.generator), (DISCRIMINATOR, result.discriminator)):
+            networks.save(path, network, settings, {"epochs": recipe.epochs, "seed": recipe.seed})
+        with atomic(REPORTS / "losses.csv") as table:
+            pd.DataFrame(training.loss_table(result.history)).to_csv(table, index=False, float_format="%.6g")
         with atomic(REPORTS / "progress") as folder:
             folder.mkdir()
             for grid in result.grids:

@@ -1,4 +1,4 @@
-"""Killed at any moment, the download and the crop leave nothing that the next run does not put right."""
+"""Killed at any moment, download, crop and training leave nothing that the next run does not put right."""
 
 from __future__ import annotations
 
@@ -128,3 +128,50 @@ def fetched(tmp_path: Path) -> Path:
     downloads = tmp_path / "published"
     stand_in(downloads)
     return downloads
+
+
+# Trains, notes the steps that are saved, and is killed at the n-th operation on a checkpoint.
+TRAINING = """
+import os, re, runpy, signal, sys
+
+wanted, seen = int(sys.argv[1]), 0
+
+def watch(event, arguments):
+    global seen
+    places = [str(a) for a in arguments[:2]]
+    if not any("/checkpoints/" in place for place in places):
+        return
+    if event == "os.rename" and (saved := re.search(r"/(\\d{8})-", places[1])):
+        os.write(steps, f"{int(saved[1])}\\n".encode())
+    if event in ("open", "os.rename", "os.remove"):
+        seen += 1
+        if seen == wanted:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+steps = os.open("steps.txt", os.O_WRONLY | os.O_CREAT | os.O_APPEND)
+sys.addaudithook(watch)
+sys.argv = ["pipeline/train.py"]
+sys.path.insert(0, os.path.abspath("pipeline"))
+runpy.run_path(sys.argv[0], run_name="__main__")
+"""
+TRAINED = ("models/generator.safetensors", "models/discriminator.safetensors", "reports/losses.csv", "reports/progress")
+
+
+def test_a_training_killed_twenty_times_ends_in_the_same_bytes_and_repeats_no_saved_step(project: Project) -> None:
+    project.set(("epochs", "20"))
+    project.env |= {"OMP_NUM_THREADS": "1", "DCGAN_CHECKPOINT_MINUTES": "0"}
+    assert project.run(sys.executable, "pipeline/train.py").returncode == 0
+    expected = written(project, TRAINED)
+    shutil.rmtree(project.folder / "checkpoints")
+    random_state = random.Random(1)
+    for _ in range(20):
+        remove(project, TRAINED)
+        result = project.run(sys.executable, "-c", TRAINING, str(random_state.randint(4, 12)))
+        assert result.returncode == -signal.SIGKILL, result.stdout
+    remove(project, TRAINED)
+    result = project.run(sys.executable, "-c", TRAINING, "0")
+    assert result.returncode == 0, result.stdout
+    assert written(project, TRAINED) == expected
+    steps = [int(line) for line in (project.folder / "steps.txt").read_text().split()]
+    assert set(steps) == set(range(1, 61)) and steps == sorted(steps)
+    assert len(steps) <= 60 + 20

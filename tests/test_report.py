@@ -13,7 +13,7 @@ from PIL import Image
 
 from dcgan.datasets.index import SPLITS
 from dcgan.report import page
-from dcgan.training import COLUMNS
+from dcgan.trainer import COLUMNS
 
 PICTURES = (
     "samples.png",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import itertools
 import math
 import os
@@ -22,14 +23,15 @@ from hypothesis import strategies as st
 from project import ROOT
 from torch import Tensor, nn
 
-from dcgan import hardware, images, networks, params, training
+from dcgan import hardware, images, networks, params, trainer, training
 from dcgan.batches import batches, digest
 from dcgan.checkpoint import CheckpointStore
 from dcgan.errors import Interrupted, UserError
 from dcgan.hardware import Hardware
 from dcgan.networks import Generator, Settings
 from dcgan.sampling import draw_latents, generate, random_state
-from dcgan.training import COLUMNS, Nobody, Recipe, Result, Trainer, train
+from dcgan.trainer import COLUMNS, PENALTY_INTERVAL, Recipe, Trainer
+from dcgan.training import Nobody, Result, train
 
 Pixels = npt.NDArray[np.uint8]
 CPU = Hardware(torch.device("cpu"), "fp32")
@@ -48,8 +50,9 @@ def as_in_the_pipeline() -> Iterator[None]:
     """Deterministic algorithms only, as the stage asks for; for speed one thread, and few latents for BatchNorm."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(os, "environ", dict(os.environ))
-        for name, value in (("FINAL_BATCHES", 2), ("GRID_BATCHES", 1), ("LATENTS_A_BATCH", 32)):
-            patch.setattr(training, name, value)
+        patch.setattr(training, "FINAL_BATCHES", 2)
+        patch.setattr(training, "GRID_BATCHES", 1)
+        patch.setattr(trainer, "LATENTS_A_BATCH", 32)
         before, threads = torch.are_deterministic_algorithms_enabled(), torch.get_num_threads()
         hardware.make_deterministic()
         torch.set_num_threads(1)
@@ -70,7 +73,7 @@ def run(folder: Path, settings: Settings, recipe: Recipe, **changes: Any) -> Res
     """A training in the checkpoint folder `folder`, to its end unless `stop` says otherwise."""
     arguments: dict[str, Any] = {
         "faces": pictures(settings.nc, settings.image_size),
-        "hardware": CPU,
+        "machine": CPU,
         "store": CheckpointStore(folder, "f" * 32),
         "observer": Nobody(),
         "stop": lambda: None,
@@ -103,7 +106,7 @@ def check(result: Result, settings: Settings, recipe: Recipe, steps: int) -> Non
     assert result.history.shape == (steps, len(COLUMNS))
     assert np.isfinite(result.history[:, :-1]).all()
     taken = np.isfinite(result.history[:, -1])
-    assert taken.tolist() == [bool(recipe.r1_gamma) and step % training.PENALTY_INTERVAL == 0 for step in range(steps)]
+    assert taken.tolist() == [bool(recipe.r1_gamma) and step % PENALTY_INTERVAL == 0 for step in range(steps)]
     assert (result.history[:, 2:5] >= 0).all() and (result.history[:, 2:5] <= 1).all()
     assert len(result.grids) == recipe.epochs and all(path.is_file() for path in result.grids)
     assert result.generator.settings == settings and not result.generator.training
@@ -129,7 +132,7 @@ def test_every_preset_trains(tmp_path: Path, faces: Path, name: str) -> None:
     recipe = Recipe(**{key: values[key] for key in Recipe.__dataclass_fields__})
     machine = hardware.resolve(0, preset.precision)
     data = images.open_split(faces, "train")[:16]
-    result = run(tmp_path, settings, recipe, faces=data, hardware=machine)
+    result = run(tmp_path, settings, recipe, faces=data, machine=machine)
     check(result, settings, recipe, 2)
 
 
@@ -163,7 +166,7 @@ def test_every_kind_of_training_works(tmp_path: Path, kind: str) -> None:
 
 
 def test_bf16_trains_and_stays_near_float32(tmp_path: Path) -> None:
-    results = [run(tmp_path / kind, SMALL, RECIPE, hardware=Hardware(CPU.device, kind)) for kind in ("fp32", "bf16")]
+    results = [run(tmp_path / kind, SMALL, RECIPE, machine=Hardware(CPU.device, kind)) for kind in ("fp32", "bf16")]
     assert all(p.dtype == torch.float32 for p in results[1].generator.parameters())
     a, b = (result.history[:, :-1] for result in results)
     assert not np.array_equal(a, b)
@@ -398,12 +401,16 @@ class Watcher:
     def __init__(self) -> None:
         self.rows: list[tuple[int, dict[str, float]]] = []
         self.sheets: list[tuple[int, Pixels]] = []
+        self.numbers: list[tuple[int, dict[str, float]]] = []
 
     def losses(self, step: int, values: dict[str, float]) -> None:
         self.rows.append((step, values))
 
     def grid(self, step: int, sheet: Pixels) -> None:
         self.sheets.append((step, sheet))
+
+    def measured(self, step: int, values: dict[str, float]) -> None:
+        self.numbers.append((step, values))
 
 
 def test_an_observer_sees_the_means_and_the_grids(tmp_path: Path) -> None:
@@ -431,6 +438,7 @@ def test_a_resumed_training_tells_the_same(tmp_path: Path) -> None:
     run(tmp_path / "b", SMALL, RECIPE, observer=rest, log_interval=4)
     assert rest.rows == whole.rows[1:]
     assert [step for step, _ in rest.sheets] == [6, 9]
+    assert rest.numbers == whole.numbers[1:] and [step for step, _ in whole.numbers] == [3, 6, 9]
 
 
 def test_a_grid_shows_the_fixed_latents_by_the_sampled_generator(tmp_path: Path) -> None:
@@ -460,8 +468,89 @@ def test_a_batch_of_all_the_data_is_a_step_an_epoch(tmp_path: Path) -> None:
 @pytest.mark.parametrize("log_interval", [1, 4, 50])
 def test_a_loss_that_is_no_longer_finite_ends_in_one_sentence(tmp_path: Path, log_interval: int) -> None:
     settings = replace(SMALL, discriminator_norm="none")
-    with pytest.raises(UserError, match="loss: it is no longer finite between steps"):
+    with pytest.raises(UserError, match=r"loss: it is no longer finite at step [12]; there is no checkpoint yet\."):
         run(tmp_path, settings, replace(RECIPE, lr=1e30, loss="lsgan"), log_interval=log_interval)
+
+
+@pytest.mark.parametrize("log_interval", [1, 50])
+def test_nothing_that_is_not_finite_is_saved(tmp_path: Path, log_interval: int) -> None:
+    """Sound steps, then weights that are no numbers, with a checkpoint wanted at every step."""
+    real_step = Trainer.step
+
+    def step(self: Trainer, number: int, real: Tensor) -> Tensor:
+        row = real_step(self, number, real)
+        if number == 4:  # the fifth
+            with torch.no_grad():
+                next(self.discriminator.parameters()).fill_(math.nan)  # the losses of this step are finite still
+        return row
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Trainer, "step", step)
+        with pytest.raises(UserError, match=r"finite at step [56]; the last good checkpoint is that of step 4\. Try"):
+            run(tmp_path, SMALL, RECIPE, checkpoint_minutes=0.0, log_interval=log_interval)
+    found = CheckpointStore(tmp_path, "f" * 32).latest()
+    assert found is not None and found[0] == 4
+    assert all(tensor.isfinite().all() for name, tensor in found[1].items() if name != "history")
+
+
+class FullDisk(CheckpointStore):
+    """Full for a while: at the savings of the given numbers."""
+
+    def __init__(self, folder: Path, full: set[int]) -> None:
+        super().__init__(folder, "f" * 32)
+        self.full, self.count = full, 0
+
+    def save(self, step: int, tensors: dict[str, Tensor]) -> Path:
+        self.count += 1
+        if self.count in self.full:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        return super().save(step, tensors)
+
+
+def test_a_disk_that_is_full_for_a_while_costs_a_warning(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, uninterrupted: Callable[[str], Bytes]
+) -> None:
+    store = FullDisk(tmp_path, {2, 3})
+    result = run(tmp_path, *kind_of("plain"), store=store, checkpoint_minutes=0.0)
+    assert bytes_of(result, kind_of("plain")[0], tmp_path) == uninterrupted("plain")
+    warned = [record.getMessage() for record in caplog.records]
+    said = [line for line in warned if "no checkpoint" in line]
+    assert ["after step 2" in said[0], "after step 3" in said[1], len(said)] == [True, True, 2]
+    assert "No space left" in said[0]
+
+
+@pytest.mark.parametrize("stop", [lambda: None, after(2)])
+def test_a_state_that_must_be_saved_and_cannot_be_is_an_error(tmp_path: Path, stop: Callable[[], int | None]) -> None:
+    with pytest.raises(OSError, match="No space left"):
+        run(tmp_path, SMALL, RECIPE, store=FullDisk(tmp_path, {1}), stop=stop)
+
+
+def test_a_collapse_is_warned_of_once(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """A generator of one picture: trained on one, it is compared with data that differ."""
+    watcher = Watcher()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(training, "generate", lambda *_: np.repeat(pictures()[:1], 64, axis=0))
+        run(tmp_path, SMALL, replace(RECIPE, epochs=8), observer=watcher)
+    assert [values["diversity"] for _, values in watcher.numbers] == [0.0] * 8
+    assert [r.getMessage()[:53] for r in caplog.records] == [
+        "the generator has collapsed: after epoch 2 its picture"[:53]
+    ]
+
+
+def test_diverse_pictures_are_not_warned_of(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    watcher = Watcher()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(training, "generate", lambda *_: pictures())
+        run(tmp_path, SMALL, RECIPE, observer=watcher)
+    assert [values["diversity"] for _, values in watcher.numbers] == [pytest.approx(1)] * 3
+    assert not caplog.records
+
+
+def test_where_the_time_went_is_told(tmp_path: Path) -> None:
+    speed = run(tmp_path, SMALL, RECIPE, checkpoint_minutes=0.0).speed
+    shares = [speed[f"{what}_share"] for what in ("data", "logging", "sampling", "checkpoints")]
+    assert all(0 < share < 1 for share in shares) and sum(shares) < 1
+    assert speed["images_per_second"] > 0 and 50 < speed["peak_memory_mb"] < 100_000
 
 
 # Batches.
@@ -569,8 +658,9 @@ def test_the_penalty_is_the_mean_of_the_steps_that_took_it() -> None:
 # The machine.
 
 
-def has_gpu(monkeypatch: pytest.MonkeyPatch, capability: tuple[int, int] | None) -> None:
+def has_gpu(monkeypatch: pytest.MonkeyPatch, capability: tuple[int, int] | None, count: int = 1) -> None:
     monkeypatch.setattr(torch.cuda, "is_available", lambda: capability is not None)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: count)
     monkeypatch.setattr(torch.cuda, "get_device_capability", lambda *_: capability)
 
 
@@ -578,6 +668,22 @@ def test_a_gpu_that_is_not_there_is_named(monkeypatch: pytest.MonkeyPatch) -> No
     has_gpu(monkeypatch, None)
     with pytest.raises(UserError, match="ngpu: 1"):
         hardware.resolve(1, "auto")
+
+
+def test_more_gpus_than_there_are_are_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    has_gpu(monkeypatch, (9, 0), count=2)
+    assert hardware.resolve(2, "auto").device == torch.device("cuda", 0)
+    with pytest.raises(UserError, match="ngpu: 4 asks for 4 CUDA GPUs, and torch sees 2 here"):
+        hardware.resolve(4, "auto")
+
+
+def test_each_rank_takes_the_gpu_of_its_number(monkeypatch: pytest.MonkeyPatch) -> None:
+    has_gpu(monkeypatch, (9, 0), count=2)
+    for ngpu in ("auto", 1, 2):
+        assert hardware.resolve(ngpu, "auto", local_rank=1).device == torch.device("cuda", 1)
+        with pytest.raises(UserError, match="3 CUDA GPUs"):
+            hardware.resolve(ngpu, "auto", local_rank=2)
+    assert hardware.resolve(0, "fp32", local_rank=5) == CPU
 
 
 @pytest.mark.parametrize(("native", "expected"), [(True, "bf16"), (False, "fp32")])

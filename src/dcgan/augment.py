@@ -6,21 +6,36 @@ the few real ones by heart and the generator does not learn the augmentation.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch
 from torch import Tensor
 from torch.nn.functional import pad
 
 SHIFT = 0.125  # of the side, at most
 CUTOUT = 0.5  # of the side
+Draw = Callable[..., Tensor]
 
 
-def diff_augment(pictures: Tensor, random: torch.Generator) -> Tensor:
-    """Augments pictures (N, C, H, W) in [-1, 1], each in its own way, drawn from the CPU's `random`."""
-    return _cutout(_translate(_color(pictures, random), random), random)
+def diff_augment(pictures: Tensor, random: torch.Generator, rank: int = 0, ranks: int = 1) -> Tensor:
+    """Augments pictures (N, C, H, W) in [-1, 1], each in its own way.
+
+    Args:
+        random: on the device of `pictures`; it draws for the N * ranks pictures of all ranks, alike on each.
+        rank: which N of them `pictures` are.
+    """
+
+    def draw(distribution: Callable[..., Tensor], *of: int, fields: int) -> Tensor:
+        """(fields, N): what this rank's pictures get."""
+        size = fields, len(pictures) * ranks
+        drawn = distribution(*of, size, generator=random, device=pictures.device)
+        return drawn[:, rank * len(pictures) : (rank + 1) * len(pictures)]
+
+    return _cutout(_translate(_color(pictures, draw), draw), draw)
 
 
-def _color(x: Tensor, random: torch.Generator) -> Tensor:
-    brightness, saturation, contrast = torch.rand(3, len(x), 1, 1, 1, generator=random).to(x.device, x.dtype)
+def _color(x: Tensor, draw: Draw) -> Tensor:
+    brightness, saturation, contrast = draw(torch.rand, fields=3).to(x.dtype).reshape(3, len(x), 1, 1, 1)
     x = x + (brightness - 0.5)
     mean = x.mean(dim=1, keepdim=True)
     x = (x - mean) * (saturation * 2) + mean
@@ -28,11 +43,11 @@ def _color(x: Tensor, random: torch.Generator) -> Tensor:
     return (x - mean) * (contrast + 0.5) + mean
 
 
-def _translate(x: Tensor, random: torch.Generator) -> Tensor:
+def _translate(x: Tensor, draw: Draw) -> Tensor:
     """Shifts by up to SHIFT of the side; what comes in is 0, a middle grey."""
     n, _, height, width = x.shape
     most = int(height * SHIFT + 0.5)
-    shift = torch.randint(-most, most + 1, (2, n, 1), generator=random).to(x.device)
+    shift = draw(torch.randint, -most, most + 1, fields=2).unsqueeze(2)
     rows = (torch.arange(height, device=x.device) + shift[0] + most).unsqueeze(2)  # (N, H, 1)
     columns = (torch.arange(width, device=x.device) + shift[1] + most).unsqueeze(1)  # (N, 1, W)
     padded = pad(x, (most, most, most, most))
@@ -40,10 +55,10 @@ def _translate(x: Tensor, random: torch.Generator) -> Tensor:
     return padded.permute(0, 2, 3, 1)[batch, rows, columns].permute(0, 3, 1, 2)
 
 
-def _cutout(x: Tensor, random: torch.Generator) -> Tensor:
-    n, _, height, width = x.shape
+def _cutout(x: Tensor, draw: Draw) -> Tensor:
+    _, _, height, width = x.shape
     side = int(height * CUTOUT + 0.5)
-    center = torch.randint(0, height + (1 - side % 2), (2, n, 1), generator=random).to(x.device)
+    center = draw(torch.randint, 0, height + (1 - side % 2), fields=2).unsqueeze(2)
     rows = (torch.arange(height, device=x.device) - center[0]).unsqueeze(2)
     columns = (torch.arange(width, device=x.device) - center[1]).unsqueeze(1)
     half = side // 2

@@ -22,6 +22,7 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 from torch.nn.utils.parametrizations import spectral_norm
 
+from dcgan.convolutions import DoublingConvTranspose2d, HalvingConv2d
 from dcgan.errors import UserError
 from dcgan.files import atomic
 
@@ -63,9 +64,9 @@ class Generator(nn.Module):
         else:
             self.project = nn.Linear(settings.nz, channels[0] * 4 * 4)
         for before, after in pairwise(channels):
-            layers += [nn.ConvTranspose2d(before, after, 4, 2, 1, bias=False)]
+            layers += [DoublingConvTranspose2d(before, after)]
             layers += [nn.BatchNorm2d(after), nn.ReLU(inplace=True)]
-        layers += [nn.ConvTranspose2d(channels[-1], settings.nc, 4, 2, 1, bias=False), nn.Tanh()]
+        layers += [DoublingConvTranspose2d(channels[-1], settings.nc), nn.Tanh()]
         self.main = nn.Sequential(*layers)
 
     def forward(self, latents: Tensor) -> Tensor:
@@ -85,10 +86,10 @@ class Discriminator(nn.Module):
         def norm(layer: nn.Module) -> nn.Module:
             return spectral_norm(layer) if settings.discriminator_norm == "spectral" else layer
 
-        layers: list[nn.Module] = [norm(nn.Conv2d(settings.nc, channels[0], 4, 2, 1, bias=False))]
+        layers: list[nn.Module] = [norm(HalvingConv2d(settings.nc, channels[0]))]
         layers += [nn.LeakyReLU(NEGATIVE_SLOPE, inplace=True)]
         for before, after in pairwise(channels):
-            layers += [norm(nn.Conv2d(before, after, 4, 2, 1, bias=False))]
+            layers += [norm(HalvingConv2d(before, after))]
             layers += [nn.BatchNorm2d(after)] if settings.discriminator_norm == "batch" else []
             layers += [nn.LeakyReLU(NEGATIVE_SLOPE, inplace=True)]
         if settings.architecture == "conv":

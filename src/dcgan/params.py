@@ -91,7 +91,7 @@ class TrainParams(NetworkParams):
     r1_gamma: float = Field(ge=0, le=10_000, description="weight of the R1 and R2 gradient penalties; 0: none")
     ema_halflife_kimg: float = Field(ge=0, le=1e6, description="thousand pictures; 0: no averaging")
     augment: bool = Field(description="DiffAugment: colour, translation, cutout")
-    ngpu: Literal["auto", 0, 1] = Field(description="GPUs; 0: the CPU")
+    ngpu: Literal["auto", 0, 1, 2, 3, 4, 5, 6, 7, 8] = Field(description="GPUs of a machine; 0: the CPU")
     precision: Precision = Field(description="arithmetic of the forward and backward passes")
 
 
@@ -194,6 +194,11 @@ def _impossible_combination(p: Params) -> str | None:
     side = _SOURCE_SIDE.get(p.dataset)
     if side and p.crop_size and p.crop_size > side:
         return f"crop_size: {p.crop_size} is more than the {side} pixels of dataset: {p.dataset}; give at most {side}."
+    if p.ngpu != "auto" and p.ngpu > 1 and p.batch_size % p.ngpu:
+        return (
+            f"batch_size: {p.batch_size} cannot be shared equally by ngpu: {p.ngpu}; "
+            f"give a multiple of {p.ngpu}, as {-(-p.batch_size // p.ngpu) * p.ngpu}."
+        )
     if p.label_smoothing and p.loss in ("hinge", "relativistic"):
         return (
             f"label_smoothing: {p.label_smoothing} has no meaning with loss: {p.loss}, which has no labels; "

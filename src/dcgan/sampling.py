@@ -13,17 +13,17 @@ from dcgan.images import Pixels
 from dcgan.networks import Generator, Settings
 
 
-def random_state(seed: int, purpose: str, number: int = 0) -> torch.Generator:
-    """A random state on the CPU that depends on its arguments alone, and differs for every purpose."""
+def random_state(seed: int, purpose: str, number: int = 0, device: torch.device | str = "cpu") -> torch.Generator:
+    """A random state that depends on its arguments alone, and differs for every purpose."""
     digest = hashlib.sha256(f"{purpose} {seed} {number}".encode()).digest()
-    return torch.Generator().manual_seed(int.from_bytes(digest[:8]) >> 1)
+    return torch.Generator(device).manual_seed(int.from_bytes(digest[:8]) >> 1)
 
 
 def draw_latents(settings: Settings, count: int, random: torch.Generator) -> Tensor:
-    """Latents (count, nz): N(0, 1), or uniform on [-1, 1]."""
-    if settings.latent == "uniform":
-        return torch.rand(count, settings.nz, generator=random) * 2 - 1
-    return torch.randn(count, settings.nz, generator=random)
+    """Latents (count, nz) on the device of `random`: N(0, 1), or uniform on [-1, 1]."""
+    draw = torch.rand if settings.latent == "uniform" else torch.randn
+    latents = draw(count, settings.nz, generator=random, device=random.device)
+    return latents * 2 - 1 if settings.latent == "uniform" else latents
 
 
 def to_pixels(pictures: Tensor) -> Pixels:

@@ -136,6 +136,10 @@ class Tracker:
         """The fixed latents' pictures (H, W, C), a series by step."""
         self._try(lambda: mlflow.log_image(to_image(sheet), key="fixed_latents", step=step))
 
+    def measured(self, step: int, values: dict[str, float]) -> None:
+        """Points of curves that have one for each epoch."""
+        self._try(lambda: mlflow.log_metrics(values, step=step))
+
     def metrics(self, values: Mapping[str, float]) -> None:
         """Single numbers of the active run."""
         self._try(lambda: mlflow.log_metrics(dict(values)))

@@ -1,59 +1,39 @@
-"""The training loop.
+"""The training loop: read, step, log, look, save; from where an earlier process stopped.
 
-Everything drawn at random is a function of (seed, purpose, step) alone, so that a resumed training is the
-same training: the same machine, threads and settings give the same bytes, interrupted or not.
+The same machine, threads, ranks and settings give the same bytes, interrupted or not.
 """
 
 from __future__ import annotations
 
+import logging
 import math
 import time
 from collections.abc import Callable
-from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Protocol
 
 import numpy as np
 import numpy.typing as npt
 import torch
-from torch import Tensor
 
-from dcgan import losses
-from dcgan.augment import diff_augment
+from dcgan import diversity, hardware
 from dcgan.batches import batches
 from dcgan.checkpoint import CheckpointStore
 from dcgan.errors import Interrupted, UserError
 from dcgan.hardware import Hardware
 from dcgan.images import Faces, Pixels, grid, save_png
-from dcgan.networks import Discriminator, Generator, Settings, averaged_copy, build, estimate_batch_norm, update_average
+from dcgan.networks import Discriminator, Generator, Settings
 from dcgan.progress import progress
+from dcgan.ranks import ALONE, Ranks
 from dcgan.sampling import draw_latents, generate, random_state
+from dcgan.stopwatch import Stopwatch
+from dcgan.trainer import COLUMNS, Recipe, Trainer
 
-PENALTY_INTERVAL = 8  # steps: the penalties are applied lazily and scaled up (Karras et al. 2020, section 3.1)
-AVERAGE_RAMP_UP = 0.05  # the half-life is at most this share of the pictures seen (Karras et al. 2022, EDM)
+logger = logging.getLogger(__name__)
 GRID_PICTURES = 64
-# The penalty is NaN at the steps that do not take it.
-COLUMNS = ("d_loss", "g_loss", "d_real", "d_fake_before", "d_fake_after", "penalty")
-FINAL_BATCHES, GRID_BATCHES, LATENTS_A_BATCH = 16, 4, 128  # over which BatchNorm statistics are estimated
-
-
-@dataclass(frozen=True)
-class Recipe:
-    """How to train; the keys of params.yaml of the same names."""
-
-    seed: int
-    epochs: int
-    batch_size: int
-    lr: float
-    lr_discriminator: float | None
-    beta1: float
-    beta2: float
-    loss: losses.Loss
-    label_smoothing: float
-    r1_gamma: float
-    ema_halflife_kimg: float
-    augment: bool
+FINAL_BATCHES, GRID_BATCHES = 16, 4  # over which BatchNorm statistics are estimated
+SETTLED = 0.25  # share of the training before which generated pictures may well look alike
 
 
 class Observer(Protocol):
@@ -65,6 +45,9 @@ class Observer(Protocol):
     def grid(self, step: int, sheet: Pixels) -> None:
         """The fixed latents' pictures after an epoch, laid out as one (H, W, C)."""
 
+    def measured(self, step: int, values: dict[str, float]) -> None:
+        """Single numbers after an epoch: `diversity`, as a share of the data's."""
+
 
 class Nobody:
     """An observer that looks away."""
@@ -73,6 +56,9 @@ class Nobody:
         pass
 
     def grid(self, step: int, sheet: Pixels) -> None:
+        pass
+
+    def measured(self, step: int, values: dict[str, float]) -> None:
         pass
 
 
@@ -84,134 +70,21 @@ class Result:
     discriminator: Discriminator
     history: npt.NDArray[np.float32]  # (steps, len(COLUMNS))
     grids: list[Path]  # PNG files in the checkpoint store: the fixed latents' pictures after each epoch
-    speed: dict[str, float]  # images_per_second of this process; empty if all was done before
-
-
-class Trainer:
-    """Networks, optimizers and averaged weights; a step changes them."""
-
-    def __init__(self, settings: Settings, recipe: Recipe, hardware: Hardware) -> None:
-        self.settings, self.recipe, self.hardware = settings, recipe, hardware
-        generator, discriminator = build(settings, random_state(recipe.seed, "weights"))
-        self.generator = generator.to(hardware.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
-        self.discriminator = discriminator.to(hardware.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
-        self.average = averaged_copy(self.generator)
-        lrs = recipe.lr, recipe.lr_discriminator or recipe.lr
-        self.optimizer_g, self.optimizer_d = (
-            torch.optim.Adam(network.parameters(), lr, (recipe.beta1, recipe.beta2), fused=True)
-            for network, lr in zip((self.generator, self.discriminator), lrs, strict=True)
-        )
-
-    def step(self, number: int, real: Tensor) -> Tensor:
-        """One step of the discriminator, then one of the generator.
-
-        Args:
-            number: of the step, from 0.
-            real: pictures in [-1, 1], (batch_size, nc, image_size, image_size).
-
-        Returns:
-            The values of COLUMNS, on the device.
-        """
-        recipe, device = self.recipe, self.hardware.device
-        latents = draw_latents(self.settings, len(real), random_state(recipe.seed, "latents", number)).to(device)
-        random = random_state(recipe.seed, "augment", number)
-
-        def augment(pictures: Tensor) -> Tensor:
-            return diff_augment(pictures, random) if recipe.augment else pictures
-
-        def autocast() -> Any:
-            bf16 = self.hardware.precision == "bf16"
-            return torch.autocast(device.type, torch.bfloat16) if bf16 else nullcontext()
-
-        # Discriminator: generated pictures are constants here.
-        with autocast():
-            fake = self.generator(latents)
-            on_real = self.discriminator(augment(real)).float()
-            on_fake = self.discriminator(augment(fake.detach())).float()
-        loss_d = losses.discriminator_loss(recipe.loss, on_real, on_fake, recipe.label_smoothing)
-        penalty, total = torch.full((), math.nan, device=device), loss_d
-        if recipe.r1_gamma and number % PENALTY_INTERVAL == 0:
-            penalty = self._penalty(augment(real)) + self._penalty(augment(fake.detach().float()))
-            total = loss_d + recipe.r1_gamma / 2 * PENALTY_INTERVAL * penalty
-        self.optimizer_d.zero_grad()
-        total.backward()
-        self.optimizer_d.step()
-
-        # Generator: the same generated pictures, seen by the new discriminator, which is constant here.
-        self.discriminator.requires_grad_(False)
-        with autocast():
-            on_fake_after = self.discriminator(augment(fake)).float()
-            with torch.no_grad():
-                on_real_after = self.discriminator(augment(real)).float() if recipe.loss == "relativistic" else on_real
-        loss_g = losses.generator_loss(recipe.loss, on_real_after, on_fake_after)
-        self.optimizer_g.zero_grad()
-        loss_g.backward()
-        self.optimizer_g.step()
-        self.discriminator.requires_grad_(True)
-
-        if recipe.ema_halflife_kimg:
-            seen = (number + 1) * len(real)
-            halflife = min(recipe.ema_halflife_kimg * 1000, seen * AVERAGE_RAMP_UP)
-            update_average(self.average, self.generator, 0.5 ** (len(real) / halflife))
-        with torch.no_grad():
-            probabilities = (logits.sigmoid().mean() for logits in (on_real, on_fake, on_fake_after))
-            return torch.stack([loss_d, loss_g, *probabilities, penalty]).detach()
-
-    def _penalty(self, pictures: Tensor) -> Tensor:
-        pictures = pictures.detach().requires_grad_(True)
-        return losses.gradient_penalty(self.discriminator(pictures), pictures)
-
-    def sampler(self, batches: int) -> Generator:
-        """The generator that is sampled: averaged weights, BatchNorm statistics estimated anew."""
-        copy = averaged_copy(self.average if self.recipe.ema_halflife_kimg else self.generator)
-        latents = (
-            draw_latents(self.settings, LATENTS_A_BATCH, random_state(self.recipe.seed, "batch norm", i))
-            for i in range(batches)
-        )
-        estimate_batch_norm(copy, (batch.to(self.hardware.device) for batch in latents))
-        return copy
-
-    def state(self) -> dict[str, Tensor]:
-        """Everything a step depends on, as named tensors on the CPU."""
-        state: dict[str, Tensor] = {}
-        for name in ("generator", "discriminator", "average"):
-            state |= {f"{name}.{key}": value for key, value in getattr(self, name).state_dict().items()}
-        for name in ("optimizer_g", "optimizer_d"):
-            for index, values in getattr(self, name).state_dict()["state"].items():
-                state |= {f"{name}.{index}.{key}": value for key, value in values.items()}
-        return {name: value.detach().cpu().contiguous() for name, value in state.items()}
-
-    def load_state(self, state: dict[str, Tensor]) -> None:
-        """Takes up what `state` returned."""
-        for name in ("generator", "discriminator", "average"):
-            prefix = f"{name}."
-            mine = {key.removeprefix(prefix): v for key, v in state.items() if key.startswith(prefix)}
-            getattr(self, name).load_state_dict(mine)
-        for name in ("optimizer_g", "optimizer_d"):
-            optimizer = getattr(self, name)
-            parameters = optimizer.param_groups[0]["params"]
-            values: dict[int, dict[str, Tensor]] = {}
-            for key, value in state.items():
-                if key.startswith(f"{name}."):
-                    _, index, field = key.split(".")
-                    parameter = parameters[int(index)]
-                    # A fused step walks through memory: moments have to lie as their parameter does.
-                    like = value.shape == parameter.shape
-                    moment = torch.empty_like(parameter).copy_(value) if like else value
-                    values.setdefault(int(index), {})[field] = moment.detach()
-            optimizer.load_state_dict({**optimizer.state_dict(), "state": values})
+    # Of this process: images_per_second, shares of its time, peak memory; empty if all was done before.
+    speed: dict[str, float]
 
 
 def train(
     faces: Faces,
     settings: Settings,
     recipe: Recipe,
-    hardware: Hardware,
+    machine: Hardware,
     store: CheckpointStore,
     observer: Observer,
     stop: Callable[[], int | None],
     checkpoint_minutes: float = 2.0,
     log_interval: int = 50,
+    ranks: Ranks = ALONE,
 ) -> Result:
     """Trains from the newest checkpoint of `store`, or from the start.
 
@@ -220,80 +93,133 @@ def train(
         stop: asked after each step for the signal that wants the training to stop, or None.
         checkpoint_minutes: between checkpoints.
         log_interval: steps between two calls of the observer.
+        ranks: all call this alike, with the same folder; rank 0 writes, and it alone should have an observer.
 
     Raises:
         UserError: there are fewer pictures than a batch, or a loss is no longer finite.
-        Interrupted: `stop` returned a signal; the state is saved.
+        Interrupted: `stop` returned a signal on some rank; the state is saved.
+        OSError: the last state cannot be saved. One on the way that cannot is warned of.
     """
     steps_per_epoch = len(faces) // recipe.batch_size
     if not steps_per_epoch:
         raise UserError(
             f"batch_size: {recipe.batch_size} is more than the {len(faces)} pictures that are trained on; lower it."
         )
+    if recipe.batch_size % ranks.count:
+        raise UserError(f"batch_size: {recipe.batch_size} cannot be shared equally by {ranks.count} ranks; change it.")
     steps = recipe.epochs * steps_per_epoch
-    trainer = Trainer(settings, recipe, hardware)
-    history = torch.full((steps, len(COLUMNS)), math.nan, device=hardware.device)
+    trainer = Trainer(settings, recipe, machine, ranks)
+    history = torch.full((steps, len(COLUMNS)), math.nan, device=machine.device)
     grid_latents = draw_latents(settings, GRID_PICTURES, random_state(recipe.seed, "grid"))
-
     grids = [store.folder / f"epoch_{epoch:05d}.png" for epoch in range(1, recipe.epochs + 1)]
+    collapse = Collapse(faces, recipe.seed)
 
     # Resume.
     done = 0
     if (found := store.latest()) and all(path.exists() for path in grids[: found[0] // steps_per_epoch]):
         done, state = found
-        history[:done] = state.pop("history").to(hardware.device)
+        history[:done] = state.pop("history").to(machine.device)
         trainer.load_state(state)
+    ranks.check_same(done)
 
-    def save(step: int) -> None:
-        store.save(step, {**trainer.state(), "history": history[:step].cpu()})
+    first, logged, saved = done, done - done % log_interval, done
 
-    started = last_save = time.monotonic()
-    first, logged = done, done - done % log_interval
+    def check() -> None:
+        """Nothing that is not finite is told or saved; it would be resumed for ever."""
+        rows = history[logged:done, :-1].isfinite().all(dim=1)
+        if not (rows.all() and trainer.finite()):
+            bad = logged + int(rows.int().argmin()) if not rows.all() else done
+            raise UserError(
+                f"loss: it is no longer finite at step {bad + 1}; "
+                + (f"the last good checkpoint is that of step {saved}. " if saved else "there is no checkpoint yet. ")
+                + "Try a lower lr, a higher r1_gamma, or precision: fp32."
+            )
+
+    def save() -> None:
+        nonlocal saved
+        check()
+        if ranks.writes and done > saved:
+            store.save(done, {**trainer.state(), "history": history[:done].cpu()})
+        saved = done
+
+    watch, last_save = Stopwatch(), time.monotonic()
     latest: dict[str, float] = {}
-    real = batches(faces, recipe.batch_size, recipe.seed, done, steps, hardware.device)
-    for step in progress(range(done, steps), steps, "training", "steps", done, lambda: _describe(latest)):
-        history[step] = trainer.step(step, next(real))
+    stream = batches(faces, recipe.batch_size, recipe.seed, done, steps, machine.device, ranks)
+    shown = range(done, steps)
+    for step in progress(shown, steps, "training", "steps", done, lambda: _describe(latest)) if ranks.writes else shown:
+        with watch.time("data"):
+            real = next(stream)
+        history[step] = trainer.step(step, real)
         done = step + 1
 
         # Log.
         if done % log_interval == 0 or done == steps:
-            values = dict(zip(COLUMNS, history[logged:done].nanmean(dim=0).tolist(), strict=True))
-            if math.isnan(values["penalty"]):  # taken at none of these steps
-                del values["penalty"]
-            if not (history[logged:done, :-1].isfinite().all() and all(map(math.isfinite, values.values()))):
-                raise UserError(
-                    f"loss: it is no longer finite between steps {logged} and {done}; try a lower lr, "
-                    "a higher r1_gamma, or precision: fp32."
-                )
-            observer.losses(done, values)
-            logged = done
-            latest.update(values)
+            with watch.time("logging"):
+                check()
+                means = history[logged:done].nanmean(dim=0).tolist()
+                values = {name: value for name, value in zip(COLUMNS, means, strict=True) if not math.isnan(value)}
+                observer.losses(done, values)
+                logged = done
+                latest.update(values)
 
-        # View the fixed latents.
-        if done % steps_per_epoch == 0:
-            epoch = done // steps_per_epoch
-            sheet = grid(generate(trainer.sampler(GRID_BATCHES), grid_latents), columns=8)
-            save_png(grids[epoch - 1], sheet)
-            observer.grid(done, sheet)
+        # Look at the fixed latents.
+        if done % steps_per_epoch == 0 and ranks.writes:
+            with watch.time("sampling"):
+                pictures = generate(trainer.sampler(GRID_BATCHES), grid_latents)
+                sheet = grid(pictures, columns=8)
+                save_png(grids[done // steps_per_epoch - 1], sheet)
+                observer.grid(done, sheet)
+                share = collapse.look(pictures, done // steps_per_epoch, warn=done >= SETTLED * steps)
+                observer.measured(done, {"diversity": share})
 
         # Save.
-        if signal := stop():
-            save(done)
+        if signal := ranks.most(stop() or 0):
+            save()
             raise Interrupted(signal)
-        if time.monotonic() - last_save > checkpoint_minutes * 60:
-            save(done)
+        if time.monotonic() - last_save > checkpoint_minutes * 60 and ranks.writes:
+            with watch.time("checkpoints"):
+                try:
+                    save()
+                except OSError as error:
+                    logger.warning("no checkpoint after step %d: %s; the training goes on", done, error)
             last_save = time.monotonic()
 
-    seconds = time.monotonic() - started
+    speed: dict[str, float] = {}
     if done > first:
-        save(done)
+        pictures_seen = (done - first) * recipe.batch_size
+        speed = {"images_per_second": pictures_seen / watch.seconds()} | watch.shares()
+        speed |= hardware.peak_memory(machine)
+        save()
     return Result(
         generator=trainer.sampler(FINAL_BATCHES).cpu(),
         discriminator=trainer.discriminator.cpu(),
         history=history.cpu().numpy(),
         grids=grids,
-        speed={"images_per_second": (done - first) * recipe.batch_size / seconds} if done > first else {},
+        speed=speed,
     )
+
+
+class Collapse:
+    """Watches whether the generated pictures become alike, and warns once each time that they do."""
+
+    def __init__(self, faces: Faces, seed: int) -> None:
+        self._of_data = diversity.of_data(faces, seed)
+        self._warned = False
+
+    def look(self, pictures: Pixels, epoch: int, warn: bool) -> float:
+        """The diversity of generated pictures as a share of the data's; infinite if the data has none."""
+        made = diversity.diversity(pictures)
+        share = made / self._of_data if self._of_data else math.inf
+        collapsed = share < diversity.COLLAPSED
+        if collapsed and warn and not self._warned:
+            logger.warning(
+                "the generator has collapsed: after epoch %d its pictures differ %.0f %% as much as the data's; "
+                "try loss: relativistic with r1_gamma above 0, augment: true, or a lower lr",
+                epoch,
+                100 * share,
+            )
+        self._warned = collapsed and (warn or self._warned)
+        return share
 
 
 def _describe(values: dict[str, float]) -> str:

@@ -15,7 +15,7 @@ from torch import nn
 from dcgan import hardware
 from dcgan.networks import Discriminator, Generator, Settings, build
 from dcgan.sampling import random_state
-from dcgan.training import Recipe, Trainer
+from dcgan.trainer import Recipe, Trainer
 
 ROUNDS = 5
 BATCH = 128
@@ -69,6 +69,7 @@ class ReferenceLoop:
 
 def main() -> None:
     torch.use_deterministic_algorithms(True)
+    hardware.keep_memory()
     machine = hardware.resolve(0, "auto")
     print(hardware.describe(machine))
     real = torch.rand(BATCH, 3, 64, 64) * 2 - 1

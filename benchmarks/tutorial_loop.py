@@ -1,0 +1,43 @@
+"""The plain way to train a DCGAN, as the tutorials describe it: what this project's loop is measured beside."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from dcgan.networks import Discriminator, Generator, Settings, build
+from dcgan.sampling import random_state
+
+
+class TutorialLoop:
+    """Float32, NCHW, Adam without fusing, separate passes, losses read at every step; the paper's recipe."""
+
+    def __init__(self, settings: Settings, seed: int) -> None:
+        generator, discriminator = build(settings, random_state(seed, "weights"))
+        self.settings = settings
+        self.generator: Generator = generator
+        self.discriminator: Discriminator = discriminator
+        self.optimizer_g, self.optimizer_d = (
+            torch.optim.Adam(network.parameters(), lr=2e-4, betas=(0.5, 0.999))
+            for network in (generator, discriminator)
+        )
+        self.criterion = nn.BCEWithLogitsLoss()
+        self.random = torch.Generator().manual_seed(seed)
+
+    def step(self, real: Tensor) -> tuple[float, float]:
+        """One step on pictures (N, nc, image_size, image_size) in [-1, 1]; the losses of both networks."""
+        ones, zeros = torch.ones(len(real)), torch.zeros(len(real))
+        # Discriminator: maximise log D(x) + log(1 - D(G(z))).
+        self.discriminator.zero_grad()
+        loss_real = self.criterion(self.discriminator(real), ones)
+        loss_real.backward()
+        fake = self.generator(torch.randn(len(real), self.settings.nz, 1, 1, generator=self.random))
+        loss_fake = self.criterion(self.discriminator(fake.detach()), zeros)
+        loss_fake.backward()
+        self.optimizer_d.step()
+        # Generator: maximise log D(G(z)).
+        self.generator.zero_grad()
+        loss_g = self.criterion(self.discriminator(fake), ones)
+        loss_g.backward()
+        self.optimizer_g.step()
+        return (loss_real + loss_fake).item(), loss_g.item()

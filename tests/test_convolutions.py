@@ -1,0 +1,95 @@
+"""The bf16 backward pass of the halving and doubling convolutions is torch's, and elsewhere they are torch's layers."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import Tensor, nn
+from torch.nn.grad import conv2d_weight
+
+from dcgan import convolutions
+from dcgan.convolutions import DoublingConvTranspose2d, HalvingConv2d, weight_gradient
+
+examples = settings(deadline=None, max_examples=20)
+Pair = tuple[nn.Module, nn.Module]  # ours, torch's with the same weights
+
+
+def halving(channels: int, out_channels: int) -> Pair:
+    ours, torchs = HalvingConv2d(channels, out_channels), nn.Conv2d(channels, out_channels, 4, 2, 1, bias=False)
+    torchs.load_state_dict(ours.state_dict())
+    return ours, torchs
+
+
+def doubling(channels: int, out_channels: int) -> Pair:
+    ours = DoublingConvTranspose2d(channels, out_channels)
+    torchs = nn.ConvTranspose2d(channels, out_channels, 4, 2, 1, bias=False)
+    torchs.load_state_dict(ours.state_dict())
+    return ours, torchs
+
+
+def gradients(layer: nn.Module, maps: Tensor, bf16: bool) -> tuple[Tensor, Tensor, Tensor]:
+    """Output, and the gradients of maps and weight for a loss that weighs each value differently."""
+    maps = maps.bfloat16().float().requires_grad_(True)  # so that bf16 rounds results alone
+    with torch.no_grad():
+        next(layer.parameters()).copy_(next(layer.parameters()).bfloat16())
+    with torch.autocast("cpu", torch.bfloat16, enabled=bf16):
+        out = layer(maps)
+    weights = torch.linspace(-1, 1, out.numel()).reshape(out.shape).bfloat16().float()
+    weight = next(layer.parameters())
+    of_maps, of_weight = torch.autograd.grad((out.float() * weights).sum(), (maps, weight))
+    return out, of_maps, of_weight
+
+
+@pytest.mark.parametrize("make", [halving, doubling])
+@examples
+@given(st.integers(1, 5), st.integers(1, 9), st.integers(1, 9), st.sampled_from([1, 2, 4, 8, 16]))
+def test_bf16_gradients_are_those_of_torch(make: object, n: int, channels: int, out_channels: int, side: int) -> None:
+    assert callable(make)
+    torch.manual_seed(n)
+    ours, torchs = make(channels, out_channels)
+    maps = torch.randn(n, channels, 2 * side, 2 * side).contiguous(memory_format=torch.channels_last)
+    got, exact = gradients(ours, maps, bf16=True), gradients(torchs, maps, bf16=False)
+    assert got[0].dtype == torch.bfloat16 and got[1].dtype == got[2].dtype == torch.float32
+    for mine, true in zip(got, exact, strict=True):
+        assert mine.shape == true.shape
+        assert (mine.float() - true).norm() <= 0.02 * true.norm() + 1e-6
+
+
+@pytest.mark.parametrize("make", [halving, doubling])
+def test_in_float32_they_are_torchs_layers_to_the_bit(make: object) -> None:
+    assert callable(make)
+    ours, torchs = make(3, 5)
+    maps = torch.randn(2, 3, 8, 8)
+    pairs = zip(gradients(ours, maps, bf16=False), gradients(torchs, maps, bf16=False), strict=True)
+    assert all(torch.equal(a, b) for a, b in pairs)
+
+
+@examples
+@given(st.integers(1, 4), st.integers(1, 6), st.integers(1, 6), st.integers(1, 5), st.integers(1, 5))
+def test_the_weight_gradient_is_torchs(n: int, a: int, b: int, height: int, width: int) -> None:
+    small, large = torch.randn(n, a, height, width).double(), torch.randn(n, b, 2 * height, 2 * width).double()
+    expected = conv2d_weight(large, (a, b, 4, 4), small, stride=2, padding=1)
+    torch.testing.assert_close(weight_gradient(small, large), expected)
+
+
+def test_frozen_weights_and_constant_maps_take_no_gradient(monkeypatch: pytest.MonkeyPatch) -> None:
+    def never(*_: Tensor) -> Tensor:
+        raise AssertionError("a gradient that nobody wants")
+
+    monkeypatch.setattr(convolutions, "weight_gradient", never)
+    layer = HalvingConv2d(3, 4).requires_grad_(False)
+    maps = torch.randn(2, 3, 8, 8, requires_grad=True)
+    with torch.autocast("cpu", torch.bfloat16):
+        layer(maps).sum().backward()
+    assert maps.grad is not None and next(layer.parameters()).grad is None
+
+
+def test_a_gradient_of_a_gradient_is_refused_in_bf16_rather_than_wrong() -> None:
+    layer, maps = HalvingConv2d(3, 4), torch.randn(2, 3, 8, 8, requires_grad=True)
+    with torch.autocast("cpu", torch.bfloat16):
+        out = layer(maps)
+    (gradient,) = torch.autograd.grad(out.float().square().sum(), maps, create_graph=True)
+    with pytest.raises(RuntimeError, match="once_differentiable"):
+        gradient.sum().backward()

@@ -1,0 +1,283 @@
+"""Several processes train what one trains: under torchrun, on the CPU, with gloo."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from mlflow.tracking import MlflowClient
+from project import Project
+from safetensors.torch import load_file
+
+from dcgan.augment import diff_augment
+from dcgan.ranks import Ranks
+from dcgan.sampling import random_state
+
+OUTS = ("models/generator.safetensors", "models/discriminator.safetensors", "reports/losses.csv")
+TORCHRUN = (sys.executable, "-m", "torch.distributed.run", "--standalone")
+# Trains on noise without BatchNorm, and leaves each rank's weights in a file of its own.
+STEPS = """
+import json, os, sys
+from dataclasses import replace
+from pathlib import Path
+
+import torch
+from safetensors.torch import save_file
+from torch import nn
+
+from dcgan import hardware, networks, ranks
+from dcgan.batches import batches
+from dcgan.networks import Settings
+from dcgan.trainer import Recipe, Trainer
+
+torch.set_num_threads(1)
+folder, steps, changes = Path(sys.argv[1]), int(sys.argv[2]), json.loads(sys.argv[3])
+recipe = Recipe(**{
+    "seed": 1, "epochs": 1, "batch_size": 16, "lr": 2e-4, "lr_discriminator": None, "beta1": 0.5, "beta2": 0.999,
+    "loss": "bce", "label_smoothing": 0.0, "r1_gamma": 0.0, "ema_halflife_kimg": 0.0, "augment": False, **changes,
+})
+for name in ("Generator", "Discriminator"):  # their BatchNorm taken out
+    def plain(self, settings, start=getattr(networks, name).__init__):
+        start(self, settings)
+        self.main = nn.Sequential(*(layer for layer in self.main if not isinstance(layer, nn.BatchNorm2d)))
+    getattr(networks, name).__init__ = plain
+machine = hardware.resolve(0, "fp32", ranks.local_rank())
+hardware.prepare(machine)
+faces = torch.randint(0, 256, (80, 32, 32, 3), generator=torch.Generator().manual_seed(1)).to(torch.uint8).numpy()
+with ranks.joined(machine.device) as mine:
+    trainer = Trainer(Settings(image_size=32, nz=8, ngf=8, ndf=8), recipe, machine, mine)
+    stream = batches(faces, recipe.batch_size, 1, 0, steps, machine.device, mine)
+    rows = [trainer.step(number, real) for number, real in enumerate(stream)]
+    save_file({**trainer.state(), "rows": torch.stack(rows)}, folder / f"{mine.rank}_of_{mine.count}.safetensors")
+"""
+
+
+@pytest.mark.parametrize(
+    ("steps", "changes"),
+    # Rounding grows: where a gradient is nearly 0, Adam's step has the sign of its last digit.
+    [(50, {}), (20, {"loss": "relativistic", "r1_gamma": 1.0, "augment": True, "ema_halflife_kimg": 0.1})],
+)
+def test_one_and_two_ranks_agree(tmp_path: Path, steps: int, changes: dict[str, Any]) -> None:
+    script = tmp_path / "steps.py"
+    script.write_text(STEPS)
+    what = (str(script), str(tmp_path), str(steps), json.dumps(changes))
+    env = {**os.environ, "OMP_NUM_THREADS": "1"}
+    subprocess.run([sys.executable, *what], env=env, check=True)
+    subprocess.run([*TORCHRUN, "--nproc-per-node", "2", *what], env=env, check=True)
+    alone, first, second = (load_file(tmp_path / f"{name}.safetensors") for name in ("0_of_1", "0_of_2", "1_of_2"))
+    assert set(alone) == set(first) == set(second)
+    moved = 0.0
+    for name, value in alone.items():
+        torch.testing.assert_close(first[name], second[name], rtol=0, atol=0, equal_nan=True)
+        torch.testing.assert_close(first[name], value, rtol=1e-4, atol=1e-4, equal_nan=True)
+        moved += float(value.double().nansum().abs())
+    assert moved > 0 and alone["rows"].shape == (steps, 6)
+    assert not torch.equal(alone["rows"][0], alone["rows"][-1])
+
+
+@settings(deadline=None, max_examples=20)
+@given(st.integers(1, 4), st.integers(1, 4), st.integers(0, 99))
+def test_ranks_augment_as_one_would(each: int, ranks: int, seed: int) -> None:
+    pictures = torch.rand(each * ranks, 3, 32, 32) * 2 - 1
+    whole = diff_augment(pictures, random_state(seed, "x"))
+    parts = [
+        diff_augment(Ranks(rank, ranks).share(pictures), random_state(seed, "x"), rank, ranks) for rank in range(ranks)
+    ]
+    torch.testing.assert_close(torch.cat(parts), whole)
+
+
+@pytest.fixture
+def project(reproduced: Project, tmp_path: Path) -> Project:
+    """A copy that has not trained yet."""
+    folder = tmp_path / "dcgan"
+    ignored = shutil.ignore_patterns("checkpoints", "mlflow.db", "mlartifacts")
+    shutil.copytree(reproduced.folder, folder, ignore=ignored)
+    project = Project(folder)
+    remove_outs(project)
+    project.set(("epochs", "6"), ("ngpu", "0"))
+    project.env |= {"OMP_NUM_THREADS": "1", "DCGAN_CHECKPOINT_MINUTES": "0"}
+    return project
+
+
+def two_ranks(project: Project, restarts: int = 2) -> subprocess.Popen[str]:
+    return subprocess.Popen(
+        [*TORCHRUN, "--max-restarts", str(restarts), "--nproc-per-node", "2", "pipeline/train.py"],
+        cwd=project.folder,
+        env=project.env,
+        text=True,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        start_new_session=True,
+    )
+
+
+def finished(process: subprocess.Popen[str]) -> str:
+    said = process.communicate()[0]
+    assert process.returncode == 0, said
+    return said
+
+
+def remove_outs(project: Project) -> None:
+    shutil.rmtree(project.folder / "checkpoints", ignore_errors=True)
+    for name in OUTS:
+        (project.folder / name).unlink()
+
+
+def ranks_of(process: subprocess.Popen[str]) -> list[int]:
+    """The process ids of the ranks, by number."""
+    found: dict[int, int] = {}
+    for child in psutil.Process(process.pid).children(recursive=True):
+        with suppress(psutil.Error):
+            if "RANK" in (environment := child.environ()):
+                found[int(environment["RANK"])] = child.pid
+    return [found[number] for number in sorted(found)]
+
+
+def wait_for_checkpoint(project: Project, process: subprocess.Popen[str]) -> None:
+    while not list((project.folder / "checkpoints").glob("*/[0-9]*.safetensors")):
+        assert process.poll() is None, process.communicate()[0]
+        time.sleep(0.01)  # polls; the outcome does not depend on how long it takes
+
+
+def test_two_ranks_train_track_once_and_give_the_same_bytes_when_one_is_killed(project: Project) -> None:
+    finished(two_ranks(project))
+    expected = {name: project.read(name) for name in OUTS}
+    runtime = json.loads(project.read("reports/runtime.json"))["train"]
+    assert runtime["ranks"] == 2 and runtime["images_per_second"] > 0
+    client = MlflowClient(f"sqlite:///{project.folder / 'mlflow.db'}")
+    (experiment,) = client.search_experiments(filter_string="name = 'dcgan'")
+    (run,) = client.search_runs([experiment.experiment_id])
+    assert run.data.tags["ranks"] == "2" and run.info.status == "FINISHED"
+
+    for killed in (1, 0):
+        remove_outs(project)
+        process = two_ranks(project)
+        wait_for_checkpoint(project, process)
+        os.kill(ranks_of(process)[killed], signal.SIGKILL)
+        finished(process)
+        assert {name: project.read(name) for name in OUTS} == expected
+
+
+def test_a_signal_to_all_ranks_saves_and_the_next_run_goes_on(project: Project) -> None:
+    project.set(("epochs", "40"))
+    process = two_ranks(project)
+    wait_for_checkpoint(project, process)
+    os.killpg(process.pid, signal.SIGTERM)
+    process.communicate()
+    assert process.returncode != 0 and not (project.folder / "models" / "generator.safetensors").exists()
+    newest = max((project.folder / "checkpoints").glob("*/[0-9]*.safetensors"))
+    finished(two_ranks(project))
+    interrupted = {name: project.read(name) for name in OUTS}
+    assert int(newest.name[:8]) < 40 * 3
+    remove_outs(project)
+    finished(two_ranks(project))
+    assert {name: project.read(name) for name in OUTS} == interrupted
+
+
+def test_a_batch_that_cannot_be_shared_is_named(project: Project) -> None:
+    project.set(("batch_size", "15"))
+    process = two_ranks(project, restarts=0)
+    said = process.communicate()[0]
+    assert process.returncode != 0 and "batch_size: 15 cannot be shared equally by 2 ranks" in said
+    assert not (project.folder / "models" / "generator.safetensors").exists()
+
+
+# What `ngpu: 2` does, with ranks that need no GPU: a stage that launches itself.
+STAGE = """
+import json, os, sys, time
+from pathlib import Path
+
+sys.path.insert(0, "pipeline")
+from launch import launch, stop_when_told
+from signals import stop_signal
+from stage import run
+from dcgan import ranks
+from dcgan.errors import Interrupted, UserError
+from dcgan.params import Section
+
+def main(params):
+    if not ranks.launched():
+        return launch(Path(__file__), 2)
+    stop_when_told()
+    stop = stop_signal()
+    rank, attempt = os.environ["RANK"], os.environ["TORCHELASTIC_RESTART_COUNT"]
+    Path(f"{rank}-{attempt}").touch()
+    what = os.environ["WHAT"]
+    if what == "mistake":
+        raise UserError("lr: it is a mistake.")
+    if what == "dies once" and rank + attempt == "10" or what == "dies always" and rank == "1":
+        os._exit(9)
+    while what == "waits":
+        if signal := stop():
+            Path(f"{rank}-saved").touch()
+            raise Interrupted(signal)
+        time.sleep(0.01)
+
+run(Section, main)
+"""
+
+
+@pytest.fixture
+def launching(reproduced: Project, tmp_path: Path) -> Project:
+    folder = tmp_path / "dcgan"
+    for name in ("src", "pipeline"):
+        shutil.copytree(reproduced.folder / name, folder / name)
+    shutil.copyfile(reproduced.folder / "params.yaml", folder / "params.yaml")
+    (folder / "pipeline" / "stage_of_two.py").write_text(STAGE)
+    return Project(folder)
+
+
+def launched(project: Project, what: str) -> tuple[int, str, set[str]]:
+    """Status, last lines and the files that the ranks left."""
+    result = project.run(sys.executable, "pipeline/stage_of_two.py", WHAT=what)
+    return result.returncode, result.stdout, {path.name for path in project.folder.glob("[01]-*")}
+
+
+def test_a_rank_that_died_is_started_again_with_the_other(launching: Project) -> None:
+    status, said, left = launched(launching, "dies once")
+    assert status == 0, said
+    assert left == {"0-0", "1-0", "0-1", "1-1"}
+
+
+def test_a_mistake_on_the_ranks_is_one_sentence_and_is_not_made_again(launching: Project) -> None:
+    status, said, left = launched(launching, "mistake")
+    assert status == 1 and said.splitlines()[-1] == "lr: it is a mistake." and "Traceback" not in said, said
+    assert left <= {"0-0", "1-0"}
+
+
+def test_a_rank_that_always_dies_ends_the_stage_with_a_sentence(launching: Project) -> None:
+    status, said, left = launched(launching, "dies always")
+    assert status == 1 and "Traceback" not in said, said
+    assert "training: a rank ended with status 9 more than 3 times" in said.splitlines()[-1]
+    assert "1-3" in left and "1-4" not in left
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_reaches_the_ranks_and_is_the_status(launching: Project, number: signal.Signals) -> None:
+    process = subprocess.Popen(
+        [sys.executable, "pipeline/stage_of_two.py"],
+        cwd=launching.folder,
+        env=launching.env | {"WHAT": "waits"},
+        text=True,
+        stderr=subprocess.PIPE,
+    )
+    while not {"0-0", "1-0"} <= {path.name for path in launching.folder.glob("[01]-0")}:
+        assert process.poll() is None, process.communicate()[1]
+        time.sleep(0.01)  # polls
+    process.send_signal(number)
+    said = process.communicate()[1]
+    assert process.returncode == 128 + number and "Traceback" not in said, said
+    assert {"0-saved", "1-saved"} <= {path.name for path in launching.folder.glob("*-saved")}
