@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import sys
+import time
+
 import torch
 from torch import Tensor, nn
 
@@ -41,3 +44,18 @@ class TutorialLoop:
         loss_g.backward()
         self.optimizer_g.step()
         return (loss_real + loss_fake).item(), loss_g.item()
+
+
+def main() -> None:
+    """Takes a step for each line that comes in, and answers with its seconds; in a process of its own."""
+    width, batch_size = map(int, sys.argv[1:])
+    loop = TutorialLoop(Settings(ngf=width, ndf=width), seed=1)
+    real = torch.rand(batch_size, 3, 64, 64) * 2 - 1
+    for _ in sys.stdin:
+        start = time.perf_counter()
+        print(loop.step(real), file=sys.stderr)
+        print(time.perf_counter() - start, flush=True)
+
+
+if __name__ == "__main__":
+    main()

@@ -7,10 +7,11 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
+from torch.nn.functional import conv_transpose2d
 from torch.nn.grad import conv2d_weight
 
 from dcgan import convolutions
-from dcgan.convolutions import DoublingConvTranspose2d, HalvingConv2d, weight_gradient
+from dcgan.convolutions import DoublingConvTranspose2d, HalvingConv2d, doubled, weight_gradient
 
 examples = settings(deadline=None, max_examples=20)
 Pair = tuple[nn.Module, nn.Module]  # ours, torch's with the same weights
@@ -72,6 +73,13 @@ def test_the_weight_gradient_is_torchs(n: int, a: int, b: int, height: int, widt
     small, large = torch.randn(n, a, height, width).double(), torch.randn(n, b, 2 * height, 2 * width).double()
     expected = conv2d_weight(large, (a, b, 4, 4), small, stride=2, padding=1)
     torch.testing.assert_close(weight_gradient(small, large), expected)
+
+
+@examples
+@given(st.integers(1, 4), st.integers(1, 6), st.integers(1, 6), st.integers(1, 5), st.integers(1, 5))
+def test_doubling_is_torchs_transposed_convolution(n: int, a: int, b: int, height: int, width: int) -> None:
+    maps, weight = torch.randn(n, a, height, width).double(), torch.randn(a, b, 4, 4).double()
+    torch.testing.assert_close(doubled(maps, weight), conv_transpose2d(maps, weight, stride=2, padding=1))
 
 
 def test_frozen_weights_and_constant_maps_take_no_gradient(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -2,6 +2,8 @@
 
 The weight gradient of a 4x4 convolution with stride 2 is a matrix product of the smaller map with the larger
 one's 4x4 windows. For small maps with many channels oneDNN's bf16 kernel takes twice as long as that product.
+To double a map into the few channels of a picture, it takes twice as long as a convolution that makes the four
+pixels of each 2x2 block as channels.
 Outside of bf16 autocast on a CPU, and where a gradient of a gradient is wanted, these are torch's layers.
 """
 
@@ -11,9 +13,10 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import conv2d, conv_transpose2d, pad
+from torch.nn.functional import conv2d, conv_transpose2d, pad, pixel_shuffle
 
 LARGEST_PRODUCT = 8  # pixels, of the larger map's side: above it, the windows cost more than the kernel
+FEW_CHANNELS = 4
 _GEOMETRY = [2, 2], [1, 1], [1, 1]  # stride, padding, dilation
 
 
@@ -56,17 +59,30 @@ def weight_gradient(small: Tensor, large: Tensor) -> Tensor:
     return product.view(a, 4, 4, -1).permute(0, 3, 1, 2)
 
 
+def doubled(maps: Tensor, weight: Tensor) -> Tensor:
+    """The transposed convolution of `maps` (N, A, H, W) with `weight` (A, B, 4, 4): (N, B, 2H, 2W)."""
+    if weight.shape[1] > FEW_CHANNELS:
+        return conv_transpose2d(maps, weight, stride=2, padding=1)
+    # Pixel (y, x) of the 2x2 block (i, j), of a result padded by 1, is made of the maps at i - 1, i and j - 1, j.
+    taps = weight.unflatten(3, (2, 2)).unflatten(2, (2, 2)).flip(2, 4)  # (A, B, from i, y, from j, x)
+    kernel = taps.permute(1, 3, 5, 0, 2, 4).flatten(0, 2).contiguous(memory_format=torch.channels_last)
+    padded = pixel_shuffle(conv2d(maps, kernel, padding=1), 2)
+    return padded[:, :, 1:-1, 1:-1].contiguous(memory_format=torch.channels_last)
+
+
 def _backward(ctx: Any, gradient: Tensor, transposed: bool) -> tuple[Tensor | None, Tensor | None]:
     maps, weight = ctx.saved_tensors
     gradient = gradient.contiguous(memory_format=torch.channels_last)
     of_maps, of_weight = ctx.needs_input_grad
     small, large = (maps, gradient) if transposed else (gradient, maps)
     by_product = of_weight and large.shape[-1] <= LARGEST_PRODUCT
-    wanted = [of_maps, of_weight and not by_product, False]
+    by_blocks = of_maps and not transposed and weight.shape[1] <= FEW_CHANNELS
+    wanted = [of_maps and not by_blocks, of_weight and not by_product, False]
     first, second = None, None
     if any(wanted):
         convolution = torch.ops.aten.convolution_backward
         first, second, _ = convolution(gradient, maps, weight, None, *_GEOMETRY, transposed, [0, 0], 1, wanted)
+    first = doubled(gradient, weight) if by_blocks else first
     return first, weight_gradient(small, large) if by_product else second
 
 
@@ -86,7 +102,7 @@ class _Doubling(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, maps: Tensor, weight: Tensor) -> Tensor:
         ctx.save_for_backward(maps, weight)
-        return conv_transpose2d(maps, weight, stride=2, padding=1)
+        return doubled(maps, weight)
 
     @staticmethod
     @torch.autograd.function.once_differentiable
