@@ -30,8 +30,10 @@ def atomic(path: Path) -> Iterator[Path]:
         else:
             _remove(path)  # a rename cannot put a folder over one that is not empty
         temporary.replace(path)
-    except BaseException:
+    except BaseException as error:
         _remove(temporary)
+        if isinstance(error, OSError) and error.filename is None:  # a full disk does not say where
+            error.filename = str(path)
         raise
 
 
