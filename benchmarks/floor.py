@@ -1,4 +1,4 @@
-"""The least time that a step of the bce loop can take with the layers as they are, on this machine.
+"""About the least time that a step of the bce loop can take with the layers as they are, on this machine.
 
 For each layer its best measured time at its own shape and type, forward and backward; the operations that only
 move memory (BatchNorm, activations, casts, Adam) at the speed of a copy. Added up, as if nothing else cost anything.

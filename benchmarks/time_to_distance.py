@@ -43,12 +43,12 @@ def tutorial(settings: Settings, seed: int) -> Side:
         estimate_batch_norm(copy, latents)
         return copy
 
-    return lambda number, real: loop.step(real.contiguous()), sampled
+    return lambda number, real: loop.step(real), sampled
 
 
 def ours(settings: Settings, recipe: Recipe) -> Side:
     machine = hardware.resolve(0, "auto")
-    hardware.prepare(machine)
+    hardware.prepare()
     trainer = Trainer(settings, recipe, machine)
     return trainer.step, lambda: trainer.sampler(FINAL_BATCHES)
 
@@ -95,6 +95,8 @@ def main() -> None:
     faces = images.open_split(Path("data/faces"), "train")
     stream = batches(faces, recipe.batch_size, arguments.seed, 0, 10**9, torch.device("cpu"))
     grid_latents = draw_latents(settings, 64, random_state(arguments.seed, "samples"))
+    if arguments.side == "tutorial":
+        stream = (batch.contiguous() for batch in stream)
     minutes = arguments.minutes * 60, arguments.every * 60
     for clock, generator in measured(side, stream, *minutes, arguments.rate):
         latents = draw_latents(settings, p.fid_samples, random_state(arguments.seed, "evaluation")).split(

@@ -49,7 +49,7 @@ class Tutorial:
 
 def main() -> None:
     machine = hardware.resolve(0, "auto")
-    hardware.prepare(machine)
+    hardware.prepare()
     print(hardware.describe(machine))
     real = (torch.rand(BATCH, 3, 64, 64) * 2 - 1).contiguous(memory_format=torch.channels_last)
     tutorial = Tutorial()

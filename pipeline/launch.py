@@ -12,6 +12,7 @@ import stage
 
 from dcgan.errors import Interrupted, UserError
 
+SECONDS_TO_SAVE = 120  # after a signal; then the ranks are killed
 MAX_RESTARTS = 3  # of all ranks, from the newest checkpoint, when one of them has died
 
 
@@ -20,7 +21,7 @@ def launch(script: Path, processes: int) -> None:
 
     Raises:
         UserError: what a rank's UserError said.
-        Interrupted: SIGINT or SIGTERM came; the ranks have saved.
+        Interrupted: SIGINT or SIGTERM came; the ranks were given the time to save.
     """
     from torch.distributed.elastic.multiprocessing.api import SignalException
     from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
@@ -34,6 +35,7 @@ def launch(script: Path, processes: int) -> None:
         run_id=uuid.uuid4().hex,
         rdzv_backend="c10d",
         rdzv_endpoint="127.0.0.1:0",
+        shutdown_timeout=SECONDS_TO_SAVE,
     )
     os.environ.setdefault("OMP_NUM_THREADS", str(max(1, len(os.sched_getaffinity(0)) // processes)))
     with tempfile.TemporaryDirectory() as folder:

@@ -22,6 +22,7 @@ sys.path.insert(0, str(ROOT / "src"))
 try:
     import dcgan
     from dcgan.errors import Interrupted, UserError
+    from dcgan.files import atomic
     from dcgan.params import SectionT, load
 except ModuleNotFoundError as error:
     sys.exit(f"{error.name} is not installed in {sys.executable}; run `make repro`, or `. .venv/bin/activate` first.")
@@ -65,6 +66,8 @@ def run(section: type[SectionT], stage: Callable[[SectionT], None]) -> None:
 def _end(sentence: str) -> NoReturn:
     """Ends the stage; one of several processes of it leaves the telling to the one that started them."""
     if path := os.environ.get(SENTENCE):
-        Path(path).write_text(sentence)
+        if os.environ.get("RANK") == "0" or not Path(path).exists():
+            with atomic(Path(path)) as temporary:
+                temporary.write_text(sentence)
         sys.exit(1)
     sys.exit(sentence)

@@ -28,7 +28,7 @@ def main(params: TrainParams) -> None:
         return launch(Path(__file__), params.ngpu)
     stop_when_told()
     stop = stop_signal()
-    hardware.prepare(machine)
+    hardware.prepare()
     faces = images.open_all(FACES) if params.train_split == "all" else images.open_split(FACES, "train")
     values = params.model_dump()
     settings = networks.Settings(**{name: values[name] for name in networks.Settings.__dataclass_fields__})
@@ -36,7 +36,9 @@ def main(params: TrainParams) -> None:
 
     with ranks.joined(machine.device) as mine, ExitStack() as held:
         where, data = hardware.describe(machine, mine.count), batches.digest(faces)
-        identity = fingerprint({"params": values, "data": data, "code": code_digest("train"), **where})
+        parts = {"params": values, "data": data, "code": code_digest("train"), **where}
+        mine.check_same(parts)
+        identity = fingerprint(parts)
         store, wanted = CheckpointStore(MAIN_ROOT / "checkpoints", identity), False
         if mine.writes:
             tracker = Tracker(MAIN_ROOT)

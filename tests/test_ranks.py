@@ -55,7 +55,7 @@ for name in ("Generator", "Discriminator"):  # their BatchNorm taken out
         self.main = nn.Sequential(*(layer for layer in self.main if not isinstance(layer, nn.BatchNorm2d)))
     getattr(networks, name).__init__ = plain
 machine = hardware.resolve(0, "fp32", ranks.local_rank())
-hardware.prepare(machine)
+hardware.prepare()
 faces = torch.randint(0, 256, (80, 32, 32, 3), generator=torch.Generator().manual_seed(1)).to(torch.uint8).numpy()
 with ranks.joined(machine.device) as mine:
     trainer = Trainer(Settings(image_size=32, nz=8, ngf=8, ndf=8), recipe, machine, mine)
@@ -112,9 +112,9 @@ def project(reproduced: Project, tmp_path: Path) -> Project:
     return project
 
 
-def two_ranks(project: Project, restarts: int = 2) -> subprocess.Popen[str]:
+def started(project: Project, ranks: int = 2, restarts: int = 2) -> subprocess.Popen[str]:
     return subprocess.Popen(
-        [*TORCHRUN, "--max-restarts", str(restarts), "--nproc-per-node", "2", "pipeline/train.py"],
+        [*TORCHRUN, "--max-restarts", str(restarts), "--nproc-per-node", str(ranks), "pipeline/train.py"],
         cwd=project.folder,
         env=project.env,
         text=True,
@@ -152,19 +152,21 @@ def wait_for_checkpoint(project: Project, process: subprocess.Popen[str]) -> Non
         time.sleep(0.01)  # polls; the outcome does not depend on how long it takes
 
 
-def test_two_ranks_train_track_once_and_give_the_same_bytes_when_one_is_killed(project: Project) -> None:
-    finished(two_ranks(project))
+def test_three_ranks_train_track_once_and_give_the_same_bytes_when_one_is_killed(project: Project) -> None:
+    """Of three, since a sum of two numbers has no order."""
+    project.set(("batch_size", "15"))
+    finished(started(project, 3))
     expected = {name: project.read(name) for name in OUTS}
     runtime = json.loads(project.read("reports/runtime.json"))["train"]
-    assert runtime["ranks"] == 2 and runtime["images_per_second"] > 0
+    assert runtime["ranks"] == 3 and runtime["images_per_second"] > 0
     client = MlflowClient(f"sqlite:///{project.folder / 'mlflow.db'}")
     (experiment,) = client.search_experiments(filter_string="name = 'dcgan'")
     (run,) = client.search_runs([experiment.experiment_id])
-    assert run.data.tags["ranks"] == "2" and run.info.status == "FINISHED"
+    assert run.data.tags["ranks"] == "3" and run.info.status == "FINISHED"
 
     for killed in (1, 0):
         remove_outs(project)
-        process = two_ranks(project)
+        process = started(project, 3)
         wait_for_checkpoint(project, process)
         os.kill(ranks_of(process)[killed], signal.SIGKILL)
         finished(process)
@@ -172,24 +174,43 @@ def test_two_ranks_train_track_once_and_give_the_same_bytes_when_one_is_killed(p
 
 
 def test_a_signal_to_all_ranks_saves_and_the_next_run_goes_on(project: Project) -> None:
-    project.set(("epochs", "40"))
-    process = two_ranks(project)
+    project.set(("epochs", "60"))
+    project.env["DCGAN_CHECKPOINT_MINUTES"] = "0.02"  # dozens of steps apart
+    process = started(project)
     wait_for_checkpoint(project, process)
+    before = checkpoints(project)
     os.killpg(process.pid, signal.SIGTERM)
     process.communicate()
     assert process.returncode != 0 and not (project.folder / "models" / "generator.safetensors").exists()
-    newest = max((project.folder / "checkpoints").glob("*/[0-9]*.safetensors"))
-    finished(two_ranks(project))
+    saved = checkpoints(project)
+    assert before[-1] < saved[-1] < 60 * 3
+    finished(started(project))
     interrupted = {name: project.read(name) for name in OUTS}
-    assert int(newest.name[:8]) < 40 * 3
     remove_outs(project)
-    finished(two_ranks(project))
+    finished(started(project))
     assert {name: project.read(name) for name in OUTS} == interrupted
+
+
+def checkpoints(project: Project) -> list[int]:
+    """The steps after which there are checkpoints."""
+    return sorted(int(path.name[:8]) for path in (project.folder / "checkpoints").glob("*/[0-9]*.safetensors"))
+
+
+def test_ranks_with_other_code_or_data_are_told_apart(project: Project) -> None:
+    project.env["DCGAN_CHECKPOINT_MINUTES"] = "2"
+    other = project.folder / "pipeline" / "differs.py"
+    other.write_text(
+        "import os, sys\nimport lineage\nlineage.code_digest = lambda stage: os.environ['RANK']\n"
+        "import runpy\nrunpy.run_path('pipeline/train.py', run_name='__main__')\n"
+    )
+    command = [*TORCHRUN, "--max-restarts", "0", "--nproc-per-node", "2", str(other)]
+    said = project.run(*command)
+    assert said.returncode != 0 and "code: it is not the same on all ranks" in said.stdout, said.stdout
 
 
 def test_a_batch_that_cannot_be_shared_is_named(project: Project) -> None:
     project.set(("batch_size", "15"))
-    process = two_ranks(project, restarts=0)
+    process = started(project, restarts=0)
     said = process.communicate()[0]
     assert process.returncode != 0 and "batch_size: 15 cannot be shared equally by 2 ranks" in said
     assert not (project.folder / "models" / "generator.safetensors").exists()

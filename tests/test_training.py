@@ -519,6 +519,37 @@ def test_a_disk_that_is_full_for_a_while_costs_a_warning(
     assert "No space left" in said[0]
 
 
+def test_a_grid_that_cannot_be_written_is_kept_until_it_can(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, uninterrupted: Callable[[str], Bytes]
+) -> None:
+    count = itertools.count(1)
+
+    def save_png(path: Path, sheet: Pixels) -> None:
+        if next(count) <= 3:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        images.save_png(path, sheet)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(training, "save_png", save_png)
+        result = run(tmp_path, *kind_of("plain"), checkpoint_minutes=0.0)
+    assert bytes_of(result, kind_of("plain")[0], tmp_path) == uninterrupted("plain")
+    said = [record.getMessage() for record in caplog.records if "no checkpoint" in record.getMessage()]
+    assert [line.split(":")[0] for line in said] == [f"no checkpoint after step {step}" for step in (3, 4, 5)]
+
+
+def test_checkpoints_whose_grids_are_gone_are_not_resumed(
+    tmp_path: Path, uninterrupted: Callable[[str], Bytes]
+) -> None:
+    with pytest.raises(Interrupted):
+        run(tmp_path, *kind_of("plain"), stop=after(7))
+    next((tmp_path / ("f" * 32)).glob("epoch_*.png")).unlink()
+    with pytest.raises(Interrupted):
+        run(tmp_path, *kind_of("plain"), stop=after(2))
+    found = CheckpointStore(tmp_path, "f" * 32).latest()
+    assert found is not None and found[0] == 2
+    assert bytes_of(run(tmp_path, *kind_of("plain")), kind_of("plain")[0], tmp_path) == uninterrupted("plain")
+
+
 @pytest.mark.parametrize("stop", [lambda: None, after(2)])
 def test_a_state_that_must_be_saved_and_cannot_be_is_an_error(tmp_path: Path, stop: Callable[[], int | None]) -> None:
     with pytest.raises(OSError, match="No space left"):

@@ -90,6 +90,11 @@ class CheckpointStore:
             path.unlink()
         return None
 
+    def clear(self) -> None:
+        """Removes all checkpoints, of which some other part is missing."""
+        for path in self._newest_first():
+            path.unlink()
+
     def finish(self) -> None:
         """Marks this training as finished, and removes other finished ones that nothing uses now."""
         (self.folder / _FINISHED).touch()

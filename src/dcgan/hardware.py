@@ -7,6 +7,7 @@ import ctypes
 import os
 import platform
 import resource
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Literal
 
@@ -69,10 +70,9 @@ def describe(hardware: Hardware, ranks: int = 1) -> dict[str, str | int]:
     }
 
 
-def prepare(hardware: Hardware) -> None:
+def prepare() -> None:
     """Sets this process up for a training; before the first use of a GPU."""
     make_deterministic()
-    allow_tf32(hardware)
     keep_memory()
 
 
@@ -87,9 +87,20 @@ def make_deterministic() -> None:
     torch.backends.cuda.matmul.allow_tf32 = False
 
 
-def allow_tf32(hardware: Hardware) -> None:
+@contextlib.contextmanager
+def tf32(hardware: Hardware) -> Iterator[None]:
     """Where bf16 is good enough, so is TF32 for what stays float32, as the gradient penalties; on the CPU nothing."""
     torch.backends.cudnn.allow_tf32 = torch.backends.cuda.matmul.allow_tf32 = hardware.precision == "bf16"
+    try:
+        yield
+    finally:
+        torch.backends.cudnn.allow_tf32 = torch.backends.cuda.matmul.allow_tf32 = False
+
+
+def finish(hardware: Hardware) -> None:
+    """Waits until a GPU has done what it was told, so that a clock that starts now does not count that."""
+    if hardware.device.type == "cuda":
+        torch.cuda.synchronize(hardware.device)
 
 
 def peak_memory(hardware: Hardware) -> dict[str, float]:

@@ -6,21 +6,23 @@ part of the same global batch; gradients are averaged by DistributedDataParallel
 
 from __future__ import annotations
 
+import hashlib
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
 
 import torch
+from safetensors.torch import load, save
 from torch import Tensor, distributed, nn
 from torch.distributed.rendezvous import rendezvous
 from torch.nn.parallel import DistributedDataParallel
 
 from dcgan.errors import UserError
 
-# A rank can wait for another training of the same kind to end; a dead one is noticed by torchrun, not by this.
-PATIENCE = timedelta(days=1)
+NEW_STORE = "TORCH_DISABLE_SHARE_RDZV_TCP_STORE"  # torchrun makes a new store each time that it starts the ranks
+PATIENCE = timedelta(days=1)  # rank 0 may wait for another process that runs this very training
 
 
 @dataclass(frozen=True)
@@ -29,6 +31,7 @@ class Ranks:
 
     rank: int = 0
     count: int = 1
+    patient: distributed.ProcessGroup | None = None  # of all ranks, for what can take long
 
     @property
     def writes(self) -> bool:
@@ -55,8 +58,33 @@ class Ranks:
         return int(given)
 
     def wait(self) -> None:
-        """Until all ranks have come here."""
-        self.most(0)
+        """Until all ranks have come here, however long rank 0 takes."""
+        if self.count > 1:
+            distributed.barrier(self.patient)
+
+    def from_first(self, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+        """Rank 0's tensors, on the CPU of every rank."""
+        if self.count == 1:
+            return tensors
+        data = save(tensors) if self.writes else b""
+        size = self.most(len(data))
+        buffer = torch.frombuffer(bytearray(data or bytes(size)), dtype=torch.uint8)
+        distributed.broadcast(buffer, 0)
+        return load(buffer.numpy().tobytes())
+
+    def check_same(self, what: Mapping[str, object]) -> None:
+        """Makes sure that all ranks train the same.
+
+        Raises:
+            UserError: something of `what` differs.
+        """
+        for name, value in what.items():
+            known = int.from_bytes(hashlib.sha256(str(value).encode()).digest()[:7])
+            if self.most(known) != -self.most(-known):
+                raise UserError(
+                    f"{name}: it is not the same on all ranks; give every machine the same "
+                    "kind of GPU, OMP_NUM_THREADS, code, params.yaml and data."
+                )
 
     def synchronised(self, module: nn.Module) -> nn.Module:
         """The module with gradients averaged over the ranks, and rank 0's weights from the start.
@@ -64,16 +92,11 @@ class Ranks:
         Buffers stay each rank's own: BatchNorm learns from a rank's part of the batch, as it is usual, and those
         of rank 0 are saved.
         """
-        return DistributedDataParallel(module, forward_sync_buffers=False) if self.count > 1 else module
-
-    def check_same(self, step: int) -> None:
-        """Makes sure that all ranks go on from the same checkpoint.
-
-        Raises:
-            UserError: they do not.
-        """
-        if self.most(step) != -self.most(-step):
-            raise UserError("checkpoints: the ranks see different ones; run all of them in one shared project folder.")
+        if self.count == 1:
+            return module
+        # It sorts gradients into buckets anew after its first step, and sums of three and more ranks depend on that:
+        # a resumed training would differ. It does not where it looks for unused parameters.
+        return DistributedDataParallel(module, forward_sync_buffers=False, find_unused_parameters=True)
 
 
 ALONE = Ranks()
@@ -81,7 +104,7 @@ ALONE = Ranks()
 
 def launched() -> bool:
     """Whether torchrun, or a scheduler in its place, started this process as one of several."""
-    return "RANK" in os.environ and "WORLD_SIZE" in os.environ
+    return {"RANK", "WORLD_SIZE", "LOCAL_RANK"} <= set(os.environ)
 
 
 def local_rank() -> int:
@@ -91,17 +114,26 @@ def local_rank() -> int:
 
 @contextmanager
 def joined(device: torch.device) -> Iterator[Ranks]:
-    """The ranks of this training, from the environment that torchrun sets; one process is alone."""
+    """The ranks of this training, from the environment that torchrun sets; one process is alone.
+
+    Raises:
+        UserError: torchrun on several machines would not survive a restart as it was started.
+    """
     if not launched():
         yield Ranks()
         return
     if device.type == "cuda":
         torch.cuda.set_device(device)
-    store, rank, count = next(rendezvous("env://", timeout=PATIENCE))
-    # After a restart torchrun's store still holds the addresses of the dead ranks (pytorch issue 135712).
-    attempt = f"attempt {os.environ.get('TORCHELASTIC_RESTART_COUNT', 0)}"
-    store = distributed.PrefixStore(attempt, store)  # type: ignore[attr-defined]
+    store, rank, count = next(rendezvous("env://"))
+    if os.environ.get("TORCHELASTIC_USE_AGENT_STORE") == "True":
+        # After a restart torchrun's store still holds the addresses of the dead ranks (pytorch issue 135712).
+        if int(os.environ.get("GROUP_WORLD_SIZE", 1)) > 1:  # each machine counts its restarts by itself
+            raise UserError(f"{NEW_STORE}: it is not set; on several machines start torchrun with {NEW_STORE}=1.")
+        attempt = f"attempt {os.environ.get('TORCHELASTIC_RESTART_COUNT', 0)}"
+        store = distributed.PrefixStore(attempt, store)  # type: ignore[attr-defined]
     backend = "cpu:gloo,cuda:nccl" if device.type == "cuda" else "gloo"
-    distributed.init_process_group(backend, store=store, rank=rank, world_size=count, timeout=PATIENCE)
-    yield Ranks(rank, count)
+    distributed.init_process_group(backend, store=store, rank=rank, world_size=count)
+    patient = distributed.new_group(backend="gloo", timeout=PATIENCE)
+    assert isinstance(patient, distributed.ProcessGroup)  # this rank is in it
+    yield Ranks(rank, count, patient)
     distributed.destroy_process_group()  # after an error the process ends, and waiting for the others could hang

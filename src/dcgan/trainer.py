@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from dcgan import losses
 from dcgan.augment import diff_augment
-from dcgan.hardware import Hardware
+from dcgan.hardware import Hardware, tf32
 from dcgan.networks import Discriminator, Generator, Settings, averaged_copy, build, estimate_batch_norm, update_average
 from dcgan.ranks import ALONE, Ranks
 from dcgan.sampling import draw_latents, random_state
@@ -73,6 +73,10 @@ class Trainer:
         Returns:
             The values of COLUMNS, means over the ranks, on the device.
         """
+        with tf32(self.hardware):
+            return self._step(number, real)
+
+    def _step(self, number: int, real: Tensor) -> Tensor:
         recipe, device, ranks = self.recipe, self.hardware.device, self.ranks
         batch_size = len(real) * ranks.count
         random = random_state(recipe.seed, "latents", number, device)
@@ -134,9 +138,11 @@ class Trainer:
         return copy
 
     def finite(self) -> bool:
-        """Whether every weight is a finite number."""
-        parameters = [*self.generator.parameters(), *self.discriminator.parameters()]
-        return bool(torch.stack(torch._foreach_norm(parameters)).isfinite().all())
+        """Whether every weight and every moment of the optimizers is a finite number."""
+        tensors = [*self.generator.parameters(), *self.discriminator.parameters()]
+        for optimizer in (self.optimizer_g, self.optimizer_d):
+            tensors += [value for state in optimizer.state.values() for value in state.values() if value.dim()]
+        return bool(torch.stack(torch._foreach_norm(tensors)).isfinite().all())
 
     def state(self) -> dict[str, Tensor]:
         """Everything a step depends on, as named tensors on the CPU."""

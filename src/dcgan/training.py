@@ -9,6 +9,7 @@ import logging
 import math
 import time
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -93,7 +94,7 @@ def train(
         stop: asked after each step for the signal that wants the training to stop, or None.
         checkpoint_minutes: between checkpoints.
         log_interval: steps between two calls of the observer.
-        ranks: all call this alike, with the same folder; rank 0 writes, and it alone should have an observer.
+        ranks: all call this alike; rank 0 alone uses the store, and should be the only one with an observer.
 
     Raises:
         UserError: there are fewer pictures than a batch, or a loss is no longer finite.
@@ -115,34 +116,46 @@ def train(
     collapse = Collapse(faces, recipe.seed)
 
     # Resume.
-    done = 0
-    if (found := store.latest()) and all(path.exists() for path in grids[: found[0] // steps_per_epoch]):
-        done, state = found
+    done, state = (store.latest() if ranks.writes else None) or (0, {})
+    if not all(path.exists() for path in grids[: done // steps_per_epoch]):
+        store.clear()
+        done = 0
+    done = ranks.most(done)
+    if done:
+        state = ranks.from_first(state)
         history[:done] = state.pop("history").to(machine.device)
         trainer.load_state(state)
-    ranks.check_same(done)
 
     first, logged, saved = done, done - done % log_interval, done
+    unsaved: dict[Path, Pixels] = {}  # grids, which a checkpoint needs
 
     def check() -> None:
         """Nothing that is not finite is told or saved; it would be resumed for ever."""
         rows = history[logged:done, :-1].isfinite().all(dim=1)
         if not (rows.all() and trainer.finite()):
             bad = logged + int(rows.int().argmin()) if not rows.all() else done
+            last = f"the last good checkpoint is that of step {saved}" if saved else "there is no checkpoint yet"
             raise UserError(
-                f"loss: it is no longer finite at step {bad + 1}; "
-                + (f"the last good checkpoint is that of step {saved}. " if saved else "there is no checkpoint yet. ")
-                + "Try a lower lr, a higher r1_gamma, or precision: fp32."
+                f"loss: it is no longer finite at step {bad + 1}; {last if ranks.writes else 'rank 0 knows more'}. "
+                "Try a lower lr, a higher r1_gamma, or precision: fp32."
             )
 
     def save() -> None:
         nonlocal saved
         check()
         if ranks.writes and done > saved:
+            for path in list(unsaved):
+                save_png(path, unsaved[path])
+                del unsaved[path]
             store.save(done, {**trainer.state(), "history": history[:done].cpu()})
         saved = done
 
     watch, last_save = Stopwatch(), time.monotonic()
+
+    def timed(what: str) -> AbstractContextManager[None]:
+        hardware.finish(machine)
+        return watch.time(what)
+
     latest: dict[str, float] = {}
     stream = batches(faces, recipe.batch_size, recipe.seed, done, steps, machine.device, ranks)
     shown = range(done, steps)
@@ -154,7 +167,7 @@ def train(
 
         # Log.
         if done % log_interval == 0 or done == steps:
-            with watch.time("logging"):
+            with timed("logging"):
                 check()
                 means = history[logged:done].nanmean(dim=0).tolist()
                 values = {name: value for name, value in zip(COLUMNS, means, strict=True) if not math.isnan(value)}
@@ -164,10 +177,9 @@ def train(
 
         # Look at the fixed latents.
         if done % steps_per_epoch == 0 and ranks.writes:
-            with watch.time("sampling"):
+            with timed("sampling"):
                 pictures = generate(trainer.sampler(GRID_BATCHES), grid_latents)
-                sheet = grid(pictures, columns=8)
-                save_png(grids[done // steps_per_epoch - 1], sheet)
+                sheet = unsaved[grids[done // steps_per_epoch - 1]] = grid(pictures, columns=8)
                 observer.grid(done, sheet)
                 share = collapse.look(pictures, done // steps_per_epoch, warn=done >= SETTLED * steps)
                 observer.measured(done, {"diversity": share})
@@ -177,7 +189,7 @@ def train(
             save()
             raise Interrupted(signal)
         if time.monotonic() - last_save > checkpoint_minutes * 60 and ranks.writes:
-            with watch.time("checkpoints"):
+            with timed("checkpoints"):
                 try:
                     save()
                 except OSError as error:
