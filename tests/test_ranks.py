@@ -6,6 +6,7 @@ import json
 import os
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -206,6 +207,45 @@ def test_ranks_with_other_code_or_data_are_told_apart(project: Project) -> None:
     command = [*TORCHRUN, "--max-restarts", "0", "--nproc-per-node", "2", str(other)]
     said = project.run(*command)
     assert said.returncode != 0 and "code: it is not the same on all ranks" in said.stdout, said.stdout
+
+
+def machine(project: Project, endpoint: str, restarts: int, **env: str) -> subprocess.Popen[str]:
+    """One of two machines with a rank each, both of them here."""
+    where = ("--nnodes", "2", "--rdzv-backend", "c10d", "--rdzv-endpoint", endpoint, "--rdzv-id", "test")
+    return subprocess.Popen(
+        [sys.executable, "-m", "torch.distributed.run", *where, "--max-restarts", str(restarts), "pipeline/train.py"],
+        cwd=project.folder,
+        env=project.env | env,
+        text=True,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+    )
+
+
+def free_endpoint() -> str:
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        return f"127.0.0.1:{listening.getsockname()[1]}"
+
+
+def test_two_machines_train_what_one_does_though_a_rank_is_killed(project: Project) -> None:
+    endpoint, new_store = free_endpoint(), {"TORCH_DISABLE_SHARE_RDZV_TCP_STORE": "1"}
+    machines = [machine(project, endpoint, 2, **new_store) for _ in range(2)]
+    wait_for_checkpoint(project, machines[0])
+    os.kill(ranks_of(machines[1])[-1], signal.SIGKILL)
+    for process in machines:
+        finished(process)
+    restarted = {name: project.read(name) for name in OUTS}
+    remove_outs(project)
+    finished(started(project))
+    assert {name: project.read(name) for name in OUTS} == restarted
+
+
+def test_two_machines_without_new_stores_are_told_what_to_set(project: Project) -> None:
+    endpoint = free_endpoint()
+    for process in [machine(project, endpoint, 0) for _ in range(2)]:
+        said = process.communicate()[0]
+        assert process.returncode != 0
+        assert "start torchrun with TORCH_DISABLE_SHARE_RDZV_TCP_STORE=1" in said
 
 
 def test_a_batch_that_cannot_be_shared_is_named(project: Project) -> None:
