@@ -23,13 +23,16 @@ from tutorial_loop import TutorialLoop
 
 from dcgan import hardware, images, params
 from dcgan.batches import batches
-from dcgan.metrics import feature_networks, frechet, reference
+from dcgan.metrics import feature_networks, reference, weights
+from dcgan.metrics.collecting import collect
+from dcgan.metrics.frechet import frechet_distance
 from dcgan.networks import Generator, Settings, averaged_copy, estimate_batch_norm
 from dcgan.progress import say
-from dcgan.sampling import draw_latents, generate, random_state
+from dcgan.sampling import draw_latents, generate, generated, random_state
 from dcgan.trainer import LATENTS_A_BATCH, Recipe, Trainer
 from dcgan.training import FINAL_BATCHES
 
+CPU = torch.device("cpu")
 Side = tuple[Callable[[int, Tensor], object], Callable[[], Generator]]  # a step; the generator to be sampled
 
 
@@ -89,23 +92,19 @@ def main() -> None:
     values = {**p.model_dump(), "seed": arguments.seed}
     settings = Settings(**{name: values[name] for name in Settings.__dataclass_fields__})
     recipe = Recipe(**{name: values[name] for name in Recipe.__dataclass_fields__})
-    network = feature_networks.load(p.fid_network, Path("data/downloads"), torch.device("cpu"))
-    real = reference.load(Path("data/reference.safetensors"), network)[p.fid_split]
+    network = feature_networks.load(p.fid_network, weights.find(p.fid_network, Path("data/weights")), CPU)
+    real = reference.load(Path("data/reference"), network)(p.fid_split)
+    assert real is not None
     side = tutorial(settings, arguments.seed) if arguments.side == "tutorial" else ours(settings, recipe)
     faces = images.open_split(Path("data/faces"), "train")
-    stream = batches(faces, recipe.batch_size, arguments.seed, 0, 10**9, torch.device("cpu"))
+    stream = batches(faces, recipe.batch_size, arguments.seed, 0, 10**9, CPU)
     grid_latents = draw_latents(settings, 64, random_state(arguments.seed, "samples"))
     if arguments.side == "tutorial":
         stream = (batch.contiguous() for batch in stream)
     minutes = arguments.minutes * 60, arguments.every * 60
     for clock, generator in measured(side, stream, *minutes, arguments.rate):
-        latents = draw_latents(settings, p.fid_samples, random_state(arguments.seed, "evaluation")).split(
-            reference.BATCH
-        )
-        pictures = (generate(generator, part) for part in latents)
-        distance = frechet.frechet_distance(
-            reference.statistics(network, pictures, p.fid_samples, "generated faces"), real
-        )
+        drawn = collect(network, generated(generator, arguments.seed), p.fid_samples, "generated faces")
+        distance = frechet_distance(drawn, real.statistics)
         if arguments.pictures:
             images.save_png(arguments.pictures, images.grid(generate(generator, grid_latents), columns=8))
         say(f"{arguments.side} {changes or ''}, seed {arguments.seed}: {clock:.0f} s, distance {distance:.1f}")

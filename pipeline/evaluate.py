@@ -1,26 +1,49 @@
-"""Measures the Frechet distance of the trained generator, and what it is to be compared with."""
+"""Measures how good the trained generator is, and what that is to be compared with."""
 
 import json
+from pathlib import Path
 
 from record import record_evaluation
-from stage import DOWNLOADS, GENERATOR, MAIN_ROOT, REFERENCE, REPORTS, run
+from stage import FACES, GENERATOR, NEIGHBOURS, REFERENCE, REPORTS, run
+
+from feature_network import measuring
 
 from dcgan.params import EvaluateParams
 
 
 def main(params: EvaluateParams) -> None:
-    from dcgan import hardware, networks
+    from dcgan import images, networks
     from dcgan.files import write_json
-    from dcgan.metrics import evaluation, feature_networks, reference
+    from dcgan.metrics import evaluation, reference
 
-    hardware.make_deterministic()
-    network = feature_networks.load(params.fid_network, MAIN_ROOT / DOWNLOADS, hardware.default_device())
-    generator = networks.load_generator(GENERATOR).to(hardware.default_device())
-    real = reference.load(REFERENCE, network)
-    metrics = evaluation.evaluate(generator, network, real, params.fid_split, params.fid_samples, params.seed)
-    pixels = json.loads((REPORTS / "data.json").read_text())["pixels"]
-    write_json(REPORTS / "metrics.json", metrics | {"crop_size": pixels["crop_size"]})
-    record_evaluation()
+    with measuring(Path(__file__), params.fid_network, params.fid_compile) as mine:
+        if mine is None:
+            return
+        device = next(mine.network.module.parameters()).device
+        features = reference.open_features(REFERENCE, "train")
+        assert features is not None, "a training needs two faces"
+        result = evaluation.evaluate(
+            networks.load_generator(GENERATOR).to(device),
+            mine.network,
+            reference.load(REFERENCE, mine.network),
+            params.fid_split,
+            params.fid_samples,
+            params.fid_repeats,
+            params.seed,
+            evaluation.Training(
+                images.open_split(FACES, "train"),
+                features,
+                without_test=networks.read_metadata(GENERATOR)["train_split"] == "train",
+            ),
+            mine.ranks,
+        )
+        if result is None:
+            return
+        card = json.loads((REPORTS / "data.json").read_text())
+        about = {"dataset": card["source"]["name"], "crop_size": card["pixels"]["crop_size"]}
+        images.save_png(NEIGHBOURS, result.neighbours)
+        write_json(REPORTS / "metrics.json", result.metrics | about)
+        record_evaluation()
 
 
 if __name__ == "__main__":

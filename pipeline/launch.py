@@ -1,4 +1,4 @@
-"""The training on several GPUs of this machine: torchrun's launcher, ending as every stage ends."""
+"""A stage on several GPUs of this machine: torchrun's launcher, ending as every stage ends."""
 
 from __future__ import annotations
 
@@ -49,7 +49,9 @@ def launch(script: Path, processes: int) -> None:
             if sentence.exists():
                 raise UserError(sentence.read_text()) from None
             code = error.get_first_failure()[1].exitcode
-            sys.exit(f"training: a rank ended with status {code} more than {MAX_RESTARTS} times; its error is above.")
+            sys.exit(
+                f"{script.stem}: a process ended with status {code} more than {MAX_RESTARTS} times; its error is above."
+            )
         finally:
             del os.environ[stage.SENTENCE]
 

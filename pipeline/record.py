@@ -7,7 +7,7 @@ import json
 from typing import Any
 
 from lineage import run_name, training_params
-from stage import GENERATOR, MAIN_ROOT, REPORTS
+from stage import GENERATOR, MAIN_ROOT, NEIGHBOURS, REPORTS
 
 import filelock
 
@@ -19,18 +19,19 @@ def record_evaluation() -> None:
 
     An evaluation is known by its settings and numbers, so that rewritten code that measures the same is the same.
 
-    The report does so too: in a fresh clone metrics.json is there already, and DVC skips an evaluation whose
-    inputs turn out as committed.
+    The report does so too, for a store that has not seen an evaluation which DVC restored from its cache.
     """
     from dcgan.tracking import Tracker
 
     metrics: dict[str, Any] = json.loads((REPORTS / "metrics.json").read_text())
-    names = {"fid_network": "network", "fid_samples": "samples", "fid_split": "reference_split"}
+    names = {"fid_network": "network", "fid_samples": "samples", "fid_repeats": "repeats"}
+    names["fid_split"] = "reference_split"
     settings = {key: metrics[name] for key, name in names.items()}
     identity = hashlib.sha256(json.dumps(metrics, sort_keys=True).encode()).hexdigest()[:32]
     tracker = Tracker(MAIN_ROOT)
     with tracker.of_generator(sha256(GENERATOR), run_name(), training_params(), identity, settings) as new:
         if new:
+            tracker.artifacts(NEIGHBOURS)
             tracker.metrics({key: value for key, value in metrics.items() if isinstance(value, float)})
 
 

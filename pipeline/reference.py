@@ -1,24 +1,31 @@
-"""Statistics of the real faces' features, for the evaluation: those of each split, computed once."""
+"""What is known of the real faces, for the evaluation: statistics and features of each split, computed once."""
 
-from stage import DOWNLOADS, FACES, MAIN_ROOT, REFERENCE, run
+from pathlib import Path
+
+from stage import FACES, REFERENCE, run
+
+from feature_network import measuring
 
 from dcgan.params import ReferenceParams
 
 
 def main(params: ReferenceParams) -> None:
-    from dcgan import hardware, images
+    from dcgan import images
     from dcgan.datasets.index import SPLITS
-    from dcgan.metrics import feature_networks, reference
+    from dcgan.files import atomic
+    from dcgan.metrics import reference
+    from dcgan.metrics.collecting import of_faces
 
-    hardware.make_deterministic()
-    network = feature_networks.load(params.fid_network, MAIN_ROOT / DOWNLOADS, hardware.default_device())
-    splits = {}
-    for split in SPLITS:
-        faces = images.open_split(FACES, split)
-        if len(faces) >= 2:
-            batches = reference.in_batches(faces)
-            splits[split] = reference.statistics(network, batches, len(faces), f"features of {split}")
-    reference.save(REFERENCE, splits, network)
+    with measuring(Path(__file__), params.fid_network, params.fid_compile) as mine:
+        if mine is None:
+            return
+        faces = {split: images.open_split(FACES, split) for split in SPLITS}
+        splits = {split: (of_faces(of_split), len(of_split)) for split, of_split in faces.items()}
+        if mine.ranks.writes:
+            with atomic(REFERENCE) as folder:
+                reference.write(folder, mine.network, splits, mine.ranks)
+        else:
+            reference.write(REFERENCE, mine.network, splits, mine.ranks)
 
 
 if __name__ == "__main__":

@@ -3,7 +3,7 @@
 import json
 
 from record import record_evaluation
-from stage import DATA_PICTURES, GENERATOR, PICTURES, REPORTS, run
+from stage import DATA_PICTURES, GENERATOR, NEIGHBOURS, PICTURES, REPORTS, run
 
 from dcgan.params import Section
 
@@ -20,7 +20,7 @@ def main(params: Section) -> None:
         data=json.loads((REPORTS / "data.json").read_text()),
         model=read_metadata(GENERATOR),
         losses=pd.read_csv(REPORTS / "losses.csv"),
-        pictures={name: (REPORTS / name).read_bytes() for name in (*PICTURES, *DATA_PICTURES)},
+        pictures={name: (REPORTS / name).read_bytes() for name in (*PICTURES, *DATA_PICTURES, NEIGHBOURS.name)},
     )
     with atomic(REPORTS / "report.html") as path:
         path.write_text(html)

@@ -32,9 +32,10 @@ if not Path(str(dcgan.__file__)).is_relative_to(ROOT):
 
 DOWNLOADS, FOLDER = Path("data/downloads"), Path("data/folder")
 RAW, FACES, INVENTORY = Path("data/raw"), Path("data/faces"), Path("data/folder.parquet")
-REFERENCE = Path("data/reference.safetensors")
+REFERENCE, WEIGHTS = Path("data/reference"), Path("data/weights")
 GENERATOR, DISCRIMINATOR = Path("models/generator.safetensors"), Path("models/discriminator.safetensors")
 REPORTS = Path("reports")
+NEIGHBOURS = REPORTS / "neighbours.png"
 SENTENCE = "DCGAN_SENTENCE"  # names the file in which a process of several leaves why it ended
 # In REPORTS: of the generator, and of the data.
 PICTURES = ("samples.png", "real_and_generated.png", "interpolation.png", "sheet.png", "progress.gif")

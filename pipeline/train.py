@@ -2,6 +2,7 @@
 
 import shutil
 from contextlib import ExitStack
+from functools import partial
 from pathlib import Path
 
 from environment import from_environment
@@ -15,11 +16,10 @@ from dcgan.params import TrainParams
 
 
 def main(params: TrainParams) -> None:
-    import pandas as pd
-
     from dcgan import batches, hardware, images, networks, ranks, trainer, training
     from dcgan.checkpoint import CheckpointStore, fingerprint
-    from dcgan.files import atomic, sha256
+    from dcgan.files import atomic, sha256, write_csv
+    from dcgan.metrics.quick import quick_distance
     from dcgan.tracking import Tracker
 
     # Set up.
@@ -51,15 +51,18 @@ def main(params: TrainParams) -> None:
         minutes = from_environment("DCGAN_CHECKPOINT_MINUTES", 2.0)
         interval = round(from_environment("DCGAN_LOG_INTERVAL", 50, least=1))
         observer = tracker if wanted else training.Nobody()
-        result = training.train(faces, settings, recipe, machine, store, observer, stop, minutes, interval, ranks=mine)
+        quality = training.Quality(partial(quick_distance, faces, params.seed), params.distance_kimg, params.keep)
+        result = training.train(
+            faces, settings, recipe, machine, store, observer, stop, minutes, interval, quality, ranks=mine
+        )
         if not mine.writes:
             return
 
         # Write the outs.
-        for path, network in ((GENERATOR, result.generator), (DISCRIMINATOR, result.discriminator)):
-            networks.save(path, network, settings, {"epochs": recipe.epochs, "seed": recipe.seed})
-        with atomic(REPORTS / "losses.csv") as table:
-            pd.DataFrame(training.loss_table(result.history)).to_csv(table, index=False, float_format="%.6g")
+        about = {"epochs": recipe.epochs, "seed": recipe.seed, "train_split": params.train_split, "keep": params.keep}
+        networks.save(GENERATOR, result.generator, settings, about | {"step": result.step})
+        networks.save(DISCRIMINATOR, result.discriminator, settings, about)
+        write_csv(REPORTS / "losses.csv", training.loss_table(result.history, result.distances))
         with atomic(REPORTS / "progress") as folder:
             folder.mkdir()
             for grid in result.grids:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 import math
+import shutil
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from itertools import pairwise
@@ -17,17 +19,21 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image, ImageFilter
 from pytorch_fid import fid_score, inception
+from standin import StandIn
 from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 from torch import Tensor, nn
 from torchvision.models import inception_v3
 
 from dcgan import images, networks
 from dcgan.errors import UserError
+from dcgan.fetching import File, Patience
 from dcgan.files import sha256, significant
-from dcgan.metrics import evaluation, feature_networks, reference
+from dcgan.metrics import evaluation, feature_networks, kernel, neighbours, reference, weights
+from dcgan.metrics.collecting import collect, of_faces
 from dcgan.metrics.feature_networks import FeatureNetwork
 from dcgan.metrics.frechet import Moments, Statistics, frechet_distance, merge
-from dcgan.sampling import draw_latents, generate, random_state
+from dcgan.metrics.quick import quick_distance
+from dcgan.sampling import draw_latents, generated, random_state
 
 Array = npt.NDArray[np.float64]
 Pixels = npt.NDArray[np.uint8]
@@ -49,7 +55,7 @@ def one_thread() -> Iterator[None]:
 def moments(*batches: npt.NDArray[Any]) -> Statistics:
     collected = Moments()
     for batch in batches:
-        collected.add(batch)
+        collected.add(torch.from_numpy(batch))
     return collected.statistics()
 
 
@@ -84,7 +90,7 @@ def test_single_precision_features_with_a_large_mean_lose_no_digits() -> None:
 def test_collecting_changes_no_features() -> None:
     features = np.random.default_rng(0).normal(size=(5, 3))
     before = features.copy()
-    moments(features, features)
+    moments(features.astype(np.float64), features)
     assert np.array_equal(features, before)
 
 
@@ -185,17 +191,23 @@ def test_the_distance_to_a_single_point_is_the_mean_square() -> None:
 
 
 @pytest.fixture(scope="module")
-def efficientnet(tmp_path_factory: pytest.TempPathFactory) -> FeatureNetwork:
-    return feature_networks.load("efficientnet_lite0", tmp_path_factory.mktemp("downloads"), CPU)
+def efficientnet() -> FeatureNetwork:
+    return feature_networks.load("efficientnet_lite0", weights.packaged(), CPU)
 
 
 def statistics(network: FeatureNetwork, pictures: Pixels) -> Statistics:
-    return reference.statistics(network, reference.in_batches(pictures), len(pictures), "features")
+    return collect(network, of_faces(pictures), len(pictures), "pictures")
 
 
 def features(network: FeatureNetwork, pictures: Pixels) -> Array:
-    parts = feature_networks.features(network, reference.in_batches(pictures))
-    return np.concatenate(list(parts)).astype(np.float64)
+    found = np.empty((len(pictures), network.dimensions), np.float32)
+    collect(network, of_faces(pictures), len(pictures), "pictures", found)
+    return found.astype(np.float64)
+
+
+def shown(network: FeatureNetwork, pictures: Pixels) -> npt.NDArray[np.float32]:
+    """The features of one batch."""
+    return network.features(torch.from_numpy(np.ascontiguousarray(pictures))).numpy()
 
 
 @pytest.fixture(scope="module")
@@ -240,6 +252,20 @@ def checkered(pictures: Pixels, levels: float) -> Pixels:
     return (pictures + board[..., None]).clip(0, 255).astype(np.uint8)
 
 
+def shifted(pictures: Pixels, pixels: float) -> Pixels:
+    """To the right, the edge repeated."""
+    padded = np.pad(pictures, ((0, 0), (0, 0), (int(pixels), 0), (0, 0)), mode="edge")
+    return padded[:, :, : pictures.shape[2]]
+
+
+def cropped(pictures: Pixels, pixels: float) -> Pixels:
+    """Without so many pixels on every side, enlarged to the old size."""
+    side = pictures.shape[1]
+    box = (pixels, pixels, side - pixels, side - pixels)
+    enlarged = (Image.fromarray(p).resize((side, side), Image.Resampling.BILINEAR, box) for p in pictures)
+    return np.stack([np.asarray(picture) for picture in enlarged])
+
+
 def shuffled(pictures: Pixels, side: int = 8) -> Pixels:
     """Each picture's blocks in another order: the same colours and textures, and no faces."""
     n, height, width, channels = pictures.shape
@@ -251,7 +277,14 @@ def shuffled(pictures: Pixels, side: int = 8) -> Pixels:
 
 
 @pytest.mark.parametrize(
-    ("damage", "strengths"), [(blurred, (0.5, 1, 2)), (noisy, (5, 15, 40)), (checkered, (5, 15, 40))]
+    ("damage", "strengths"),
+    [
+        (blurred, (0.5, 1, 2)),
+        (noisy, (5, 15, 40)),
+        (checkered, (5, 15, 40)),
+        (shifted, (10, 18, 28)),
+        (cropped, (4, 10, 18)),
+    ],
 )
 def test_more_damage_is_a_greater_distance(
     damage: Callable[[Pixels, float], Pixels],
@@ -282,46 +315,120 @@ def test_what_is_no_face_is_far_worse_than_a_little_blur(
 
 def test_features_do_not_depend_on_the_batches(held_out: Pixels, efficientnet: FeatureNetwork) -> None:
     pictures = held_out[:5]
-    (together,) = feature_networks.features(efficientnet, [pictures])
-    alone = np.concatenate(list(feature_networks.features(efficientnet, [pictures[:3], pictures[3:]])))
+    together = shown(efficientnet, pictures)
+    alone = np.concatenate([shown(efficientnet, pictures[:3]), shown(efficientnet, pictures[3:])])
     assert together.shape == (5, 1280) and together.dtype == np.float32
     np.testing.assert_allclose(together, alone, rtol=1e-3, atol=1e-4)
 
 
 def test_grey_pictures_are_shown_in_three_channels(held_out: Pixels, efficientnet: FeatureNetwork) -> None:
     grey = held_out[:2, :, :, :1]
-    one, three = (next(feature_networks.features(efficientnet, [x])) for x in (grey, np.repeat(grey, 3, axis=3)))
+    one, three = (shown(efficientnet, x) for x in (grey, np.repeat(grey, 3, axis=3)))
     np.testing.assert_allclose(one, three, rtol=1e-4, atol=1e-5)
 
 
 def test_the_feature_network_is_fixed(efficientnet: FeatureNetwork) -> None:
     assert not efficientnet.module.training
     assert not any(p.requires_grad or p.dtype != torch.float32 for p in efficientnet.module.parameters())
-    assert efficientnet.weights_sha256 == feature_networks.SHA256["efficientnet_lite0"]
+    assert efficientnet.weights_sha256 == weights.SHA256["efficientnet_lite0"] and not efficientnet.is_fid
+
+
+def test_folding_changes_no_feature(held_out: Pixels, efficientnet: FeatureNetwork) -> None:
+    plain = feature_networks._EfficientNetFeatures(weights.packaged()).eval()
+    assert sum(isinstance(m, nn.BatchNorm2d) for m in plain.modules()) == 49
+    assert not any(isinstance(m, nn.BatchNorm2d) for m in efficientnet.module.modules())
+    pictures = torch.from_numpy(held_out[:4]).permute(0, 3, 1, 2) / 255
+    with torch.inference_mode():
+        expected = plain(pictures).numpy()
+    np.testing.assert_allclose(shown(efficientnet, held_out[:4]), expected, rtol=1e-3, atol=1e-4)
+
+
+# Weights.
+
+FAST = Patience(timeout=0.3, pause=lambda seconds: None)
+CONTENT = bytes(range(256)) * 300
+
+
+@pytest.fixture
+def server() -> Iterator[StandIn]:
+    served = StandIn({"here.pth": CONTENT, "there.pth": CONTENT})
+    yield served
+    served.close()
+
+
+def published(server: StandIn) -> File:
+    """What stands for Inception's weights: two places, as theirs are."""
+    urls = f"{server.url}/releases/here.pth", f"{server.url}/other/there.pth"
+    return File(weights.INCEPTION.name, len(CONTENT), hashlib.sha256(CONTENT).hexdigest(), urls)
+
+
+def test_weights_are_fetched_once_and_placed_where_they_are_found(tmp_path: Path, server: StandIn) -> None:
+    files = [published(server)]
+    for folder in ("a", "b"):
+        file = weights.provide("inception", tmp_path / "downloads", files, FAST)
+        weights.place("inception", file, tmp_path / folder)
+        assert weights.find("inception", tmp_path / folder).read_bytes() == CONTENT
+    assert len(server.requests) == 1
+
+
+def test_the_second_place_is_asked_when_the_first_fails(tmp_path: Path, server: StandIn) -> None:
+    server.faults = ["404"]
+    file = weights.provide("inception", tmp_path, [published(server)], FAST)
+    assert file.read_bytes() == CONTENT
+    assert [request.path for request in server.requests] == ["/releases/here.pth", "/other/there.pth"]
+
+
+def test_truncated_weights_are_never_kept(tmp_path: Path, server: StandIn) -> None:
+    server.always = "short"
+    with pytest.raises(UserError, match=r"could not be fetched[\s\S]*pytorch-fid"):
+        weights.provide("inception", tmp_path, [published(server)], FAST)
+    assert not (tmp_path / weights.INCEPTION.name).exists()
+
+
+def test_weights_that_were_put_there_by_hand_are_verified(tmp_path: Path) -> None:
+    (tmp_path / weights.INCEPTION.name).write_bytes(b"something else")
+    with pytest.raises(UserError, match=r"it has 14 bytes, not 95,628,359"):
+        weights.provide("inception", tmp_path)
+
+
+def test_efficientnets_weights_need_no_network(tmp_path: Path) -> None:
+    weights.place("efficientnet_lite0", weights.provide("efficientnet_lite0", tmp_path), tmp_path / "weights")
+    assert weights.verify("efficientnet_lite0", weights.find("efficientnet_lite0", tmp_path / "weights"))
 
 
 # Inception.
 
 
 def test_missing_weights_are_named_with_the_remedy(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match="fid_network: inception needs") as error:
-        feature_networks.load("inception", tmp_path, CPU)
-    for word in (feature_networks.INCEPTION_FILE, str(tmp_path), "pytorch-fid", "efficientnet_lite0"):
-        assert word in str(error.value)
+    with pytest.raises(UserError, match="fid_network: inception are not there; run `dvc repro weights`"):
+        weights.find("inception", tmp_path)
 
 
 def test_wrong_weights_are_refused_with_their_hash(tmp_path: Path) -> None:
-    weights = tmp_path / feature_networks.INCEPTION_FILE
-    weights.write_bytes(b"something else")
-    with pytest.raises(UserError, match=feature_networks.INCEPTION_FILE) as error:
-        feature_networks.load("inception", tmp_path, CPU)
-    assert sha256(weights) in str(error.value)
-    assert feature_networks.SHA256["inception"] in str(error.value)
+    file = tmp_path / weights.INCEPTION.name
+    file.write_bytes(b"something else")
+    with pytest.raises(UserError, match=weights.INCEPTION.name) as error:
+        weights.verify("inception", file)
+    assert sha256(file) in str(error.value) and weights.SHA256["inception"] in str(error.value)
+    with pytest.raises(UserError, match="it holds no weights of inception"):
+        feature_networks.load("inception", file, CPU)
 
 
 def test_the_published_weights_are_pytorch_fids() -> None:
-    assert inception.FID_WEIGHTS_URL.endswith(feature_networks.INCEPTION_FILE)
-    assert feature_networks.SHA256["inception"].startswith(feature_networks.INCEPTION_FILE[-12:-4])
+    assert weights.INCEPTION.urls[0] == inception.FID_WEIGHTS_URL
+    assert weights.SHA256["inception"].startswith(weights.INCEPTION.name[-12:-4])
+
+
+def test_a_compiled_network_needs_a_compiler(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PATH", "")
+    with pytest.raises(UserError, match="no C\\+\\+ compiler"):
+        feature_networks.load("efficientnet_lite0", weights.packaged(), CPU, compiled=True)
+
+
+@pytest.mark.skipif(not any(shutil.which(c) for c in ("c++", "g++", "clang++")), reason="needs a C++ compiler")
+def test_a_compiled_network_has_the_same_features(held_out: Pixels, efficientnet: FeatureNetwork) -> None:
+    compiled = feature_networks.load("efficientnet_lite0", weights.packaged(), CPU, compiled=True)
+    np.testing.assert_allclose(shown(compiled, held_out[:3]), shown(efficientnet, held_out[:3]), rtol=1e-3, atol=1e-4)
 
 
 def test_inceptions_features_are_pytorch_fids_own(
@@ -335,11 +442,11 @@ def test_inceptions_features_are_pytorch_fids_own(
             tensor.normal_(0, 0.1)
         elif name.endswith(("running_var", "bn.weight")):
             tensor.uniform_(0.5, 1.5)
-    weights = tmp_path / feature_networks.INCEPTION_FILE
-    torch.save(state, weights)
-    monkeypatch.setitem(feature_networks.SHA256, "inception", sha256(weights))
-    ours = feature_networks.load("inception", tmp_path, CPU)
-    assert ours.name == "inception" and ours.weights_sha256 == sha256(weights)
+    file = tmp_path / weights.INCEPTION.name
+    torch.save(state, file)
+    ours = feature_networks.load("inception", file, CPU)
+    assert ours.name == "inception" and ours.weights_sha256 == sha256(file) and not ours.is_fid
+    assert replace(ours, weights_sha256=weights.SHA256["inception"]).is_fid
 
     monkeypatch.setattr(inception, "load_state_dict_from_url", lambda *_, **__: state)
     theirs = inception.InceptionV3([inception.InceptionV3.BLOCK_INDEX_BY_DIM[2048]])
@@ -347,12 +454,12 @@ def test_inceptions_features_are_pytorch_fids_own(
     for file, face in zip(files, held_out, strict=False):
         images.save_png(file, face)
     expected = fid_score.get_activations(files, theirs, batch_size=3, dims=2048, device=CPU, num_workers=0)
-    (found,) = feature_networks.features(ours, [held_out[:3]])
+    found = shown(ours, held_out[:3])
     assert found.shape == (3, 2048) and found.std() > 1e-3
     np.testing.assert_allclose(found, expected, rtol=1e-3, atol=1e-4 * float(np.abs(expected).max()))
 
 
-# The reference file.
+# From pictures to statistics and features.
 
 
 class Means(nn.Module):
@@ -368,8 +475,8 @@ class Means(nn.Module):
         return nn.functional.adaptive_avg_pool2d(pictures, 2).flatten(1) * self.weight
 
 
-def stub(name: feature_networks.Name = "efficientnet_lite0") -> FeatureNetwork:
-    return FeatureNetwork(name, "0" * 64, Means())
+def stub(name: weights.Name = "efficientnet_lite0") -> FeatureNetwork:
+    return FeatureNetwork(name, weights.SHA256[name], Means(), 12)
 
 
 def means(pictures: Pixels) -> Array:
@@ -380,44 +487,82 @@ def means(pictures: Pixels) -> Array:
     return quarters.reshape(n, -1) / 255
 
 
-def splits(faces: Path) -> dict[str, Statistics]:
-    return {name: moments(means(images.open_split(faces, name))) for name in ("train", "valid", "test")}
+@settings(deadline=None, max_examples=20)
+@given(st.integers(2, 200), st.data())
+def test_the_first_features_are_kept_and_all_counted(count: int, data: st.DataObject) -> None:
+    pictures = np.random.default_rng(count).integers(0, 256, (count, 4, 4, 3), dtype=np.uint8)
+    kept = np.empty((data.draw(st.integers(0, count)), 12), np.float32)
+    found = collect(stub(), of_faces(pictures), count, "pictures", kept)
+    expected = means(pictures)
+    np.testing.assert_allclose(kept, expected[: len(kept)], rtol=1e-5, atol=1e-6)
+    assert_close(found, moments(expected))
 
 
-def test_a_reference_survives_its_file(tmp_path: Path, faces: Path) -> None:
-    network, path = stub(), tmp_path / "reference.safetensors"
-    expected = {
-        name: statistics(network, np.asarray(images.open_split(faces, name))) for name in ("train", "valid", "test")
-    }
-    reference.save(path, expected, network)
-    before = path.read_bytes()
-    loaded = reference.load(path, network)
-    assert set(loaded) == {"train", "valid", "test", "all"}
-    for name, known in expected.items():
-        assert loaded[name].count == known.count
-        assert np.array_equal(loaded[name].mean, known.mean)
-        assert np.array_equal(loaded[name].covariance, known.covariance)
-    together = moments(means(images.open_all(faces)[:]))
-    assert loaded["all"].count == 240
-    np.testing.assert_allclose(loaded["all"].mean, together.mean, rtol=1e-4)
-    np.testing.assert_allclose(loaded["all"].covariance, together.covariance, rtol=1e-3)
-    reference.save(path, expected, network)
-    assert path.read_bytes() == before
+def assert_close(a: Statistics, b: Statistics) -> None:
+    """To the digits of float32 features."""
+    assert a.count == b.count
+    np.testing.assert_allclose(a.mean, b.mean, rtol=1e-4, atol=1e-6)
+    np.testing.assert_allclose(a.covariance, b.covariance, rtol=1e-3, atol=1e-6)
 
 
-def test_statistics_are_numpys(faces: Path) -> None:
-    train = np.asarray(images.open_split(faces, "train"))
-    ours = statistics(stub(), train)
-    expected = means(train)
-    np.testing.assert_allclose(ours.mean, expected.mean(axis=0), rtol=1e-5)
-    np.testing.assert_allclose(ours.covariance, np.cov(expected, rowvar=False), rtol=1e-3, atol=1e-8)
+def test_what_has_no_statistics_is_named() -> None:
+    one = np.zeros((1, 4, 4, 3), np.uint8)
+    with pytest.raises(UserError, match="holidays: a covariance needs at least 2 pictures, and there are 1"):
+        collect(stub(), of_faces(one), 1, "holidays")
+
+
+# The reference.
+
+SPLITS = ("train", "valid", "test")
+
+
+def write_reference(folder: Path, faces: Path, *splits: str) -> Path:
+    of_splits = {name: images.open_split(faces, name) for name in splits}
+    reference.write(folder, stub(), {name: (of_faces(x), len(x)) for name, x in of_splits.items()})
+    return folder
+
+
+def test_a_reference_survives_its_folder(tmp_path: Path, faces: Path) -> None:
+    load = reference.load(write_reference(tmp_path / "a", faces, *SPLITS), stub())
+    pictures = {name: images.open_split(faces, name) for name in SPLITS} | {"all": images.open_all(faces)[:]}
+    for name, of_split in pictures.items():
+        expected, found = means(of_split), load(name)
+        assert found is not None
+        assert_close(found.statistics, moments(expected))
+        apart = np.abs(found.features[:, None] - expected[None]).max(axis=2)
+        rows = apart.argmin(axis=1)  # every face once, in another order
+        assert apart.min(axis=1).max() < 1e-5 and sorted(rows) == list(range(len(expected))) != rows.tolist()
+        if name != "all":
+            whole = reference.open_features(tmp_path / "a", name)
+            np.testing.assert_allclose(np.asarray(whole), expected, rtol=1e-4, atol=1e-6)
+    write_reference(tmp_path / "b", faces, *SPLITS)
+    for path in (tmp_path / "a").iterdir():
+        assert path.read_bytes() == (tmp_path / "b" / path.name).read_bytes()
+
+
+def test_what_is_compared_of_all_splits_is_an_even_choice(
+    tmp_path: Path, faces: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(reference, "COMPARED", 100)
+    load = reference.load(write_reference(tmp_path / "a", faces, *SPLITS), stub())
+    found, test = load("all"), load("test")
+    assert found is not None and test is not None and found.statistics.count == 240
+    assert found.features.shape == (100, 12) and test.features.shape == (24, 12)
+    train = means(images.open_split(faces, "train"))
+    of_train = (np.abs(found.features[:, None] - train[None]).max(axis=2).min(axis=1) < 1e-5).sum()
+    assert 68 < of_train < 92  # 80 are expected
+
+
+def test_a_split_that_has_too_few_faces_is_not_there(tmp_path: Path, faces: Path) -> None:
+    load = reference.load(write_reference(tmp_path / "a", faces, "train", "valid"), stub())
+    assert load("test") is None and load("train") is not None
+    assert reference.open_features(tmp_path / "a", "test") is None
 
 
 def test_a_reference_of_another_network_is_refused(tmp_path: Path, faces: Path) -> None:
-    path = tmp_path / "reference.safetensors"
-    reference.save(path, splits(faces), stub())
-    with pytest.raises(UserError, match=r"reference\.safetensors: it is of the network efficientnet_lite0, not incep"):
-        reference.load(path, replace(stub("inception"), weights_sha256="1" * 64))
+    folder = write_reference(tmp_path / "a", faces, "train")
+    with pytest.raises(UserError, match="a: it is of the network efficientnet_lite0, not inception"):
+        reference.load(folder, stub("inception"))
 
 
 # The evaluation.
@@ -433,57 +578,166 @@ def generator() -> networks.Generator:
     return network
 
 
-@pytest.mark.parametrize(("network", "name"), [("inception", "fid"), ("efficientnet_lite0", "frechet_distance")])
-def test_only_inceptions_distance_is_called_fid(
-    network: feature_networks.Name, name: str, faces: Path, generator: networks.Generator
+Known = Callable[[str], reference.Reference | None]
+
+
+@pytest.fixture(scope="module")
+def known(faces: Path, tmp_path_factory: pytest.TempPathFactory) -> Known:
+    return reference.load(write_reference(tmp_path_factory.mktemp("known") / "a", faces, *SPLITS), stub())
+
+
+def evaluated(
+    generator: networks.Generator, network: FeatureNetwork, known: Known, faces: Path, **given: Any
+) -> evaluation.Evaluation:
+    train = images.open_split(faces, "train")
+    training = evaluation.Training(train, means(train).astype(np.float32), given.pop("without_test", True))
+    arguments = {"split": "train", "samples": 70, "repeats": 2, "seed": 5, "training": training, **given}
+    result = evaluation.evaluate(generator, network, known, **arguments)
+    assert result is not None
+    return result
+
+
+PROTOCOL = {
+    "arithmetic": "fp32",
+    "samples": 70,
+    "repeats": 2,
+    "samples_of_scores": 70,
+    "untrained_samples": 70,
+    "seed": 5,
+    "image_size": 64,
+    "nc": 3,
+    "reference_split": "train",
+    "reference_count": 192,
+    "reference_of_scores": 192,
+    "floor_count": 24,
+}
+
+
+@pytest.mark.parametrize(
+    ("network", "name", "of_kernel"),
+    [("inception", "fid", "kid"), ("efficientnet_lite0", "frechet_distance", "kernel_distance")],
+)
+def test_only_published_inceptions_distances_are_called_fid_and_kid(
+    network: weights.Name,
+    name: str,
+    of_kernel: str,
+    faces: Path,
+    generator: networks.Generator,
+    known: Known,
 ) -> None:
-    known = splits(faces)
-    result = evaluation.evaluate(generator, stub(network), known, "train", 70, seed=5)
-    distances = {key for key, value in result.items() if isinstance(value, float)}
-    assert distances == {name, f"{name}_untrained", f"{name}_grey", f"{name}_floor"}
-    assert ("fid" in " ".join(result)) == (network == "inception")
-    assert result["network"] == network and result["weights_sha256"] == "0" * 64 and result["precision"] == "fp32"
-    assert (result["samples"], result["seed"], result["image_size"]) == (70, 5, 64)
-    assert (result["reference_split"], result["reference_count"], result["floor_count"]) == ("train", 192, 24)
+    result = evaluated(generator, stub(network), known, faces).metrics
+    measured = {key for key, value in result.items() if isinstance(value, float)}
+    assert measured == {
+        *(name + beside for beside in ("", "_mean", "_std", "_untrained", "_grey", "_floor")),
+        *(of_kernel, f"{of_kernel}_standard_error", "precision", "recall", "density", "coverage", "memorisation"),
+    }
+    assert result["network"] == network and result["weights_sha256"] == weights.SHA256[network]
+    assert {key: result[key] for key in PROTOCOL} == PROTOCOL
+    other = evaluated(generator, replace(stub("inception"), weights_sha256="0" * 64), known, faces).metrics
+    assert not {"fid", "kid"} & set(other) and other["weights_sha256"] == "0" * 64
 
 
 @pytest.mark.parametrize("split", ["train", "test", "all"])
-def test_each_distance_is_what_it_says(split: str, faces: Path, generator: networks.Generator) -> None:
-    known = splits(faces)
-    known["all"] = merge(known.values())
+def test_each_number_is_what_it_says(split: str, faces: Path, generator: networks.Generator, known: Known) -> None:
     network = stub()
-    result = evaluation.evaluate(generator, network, known, split, 70, seed=5)
-    assert isinstance(network.module, Means) and network.module.seen == 70 + 70 + 2
+    result = evaluated(generator, network, known, faces, split=split).metrics
+    assert isinstance(network.module, Means) and network.module.seen == 70 + 70 + 70 + 2
 
-    real = moments(means(images.open_all(faces)[:] if split == "all" else images.open_split(faces, split)))
-    pictures = generate(generator, draw_latents(generator.settings, 70, random_state(5, "evaluation")))
+    real = means(images.open_all(faces)[:] if split == "all" else images.open_split(faces, split))
+    train, test = (means(images.open_split(faces, name)) for name in ("train", "test"))
+    drawn = [means(generated(generator, 5, draw)(slice(0, 70)).numpy()) for draw in (0, 1)]
+    distances = [frechet_distance(moments(features), moments(real)) for features in drawn]
     expected = {
-        "frechet_distance": frechet_distance(moments(means(pictures)), real),
-        "frechet_distance_grey": frechet_distance(moments(np.full((2, 12), 128 / 255)), real),
-        "frechet_distance_floor": frechet_distance(known["test"], known["train"]),
+        "frechet_distance": distances[0],
+        "frechet_distance_mean": np.mean(distances),
+        "frechet_distance_std": abs(distances[0] - distances[1]) / math.sqrt(2),
+        "frechet_distance_grey": frechet_distance(moments(np.full((2, 12), 128 / 255)), moments(real)),
+        "frechet_distance_floor": frechet_distance(moments(test), moments(train)),
+        "kernel_distance": kernel.kernel_distance(drawn[0], real).value,
+        **neighbours.scores(real, drawn[0])._asdict(),
+        "memorisation": neighbours.memorisation(*(neighbours.nearest(x, train)[1][:, 0] for x in (drawn[0], test))),
     }
     for key, value in expected.items():
-        assert result[key] == pytest.approx(value, rel=1e-4, abs=1e-6), key
+        assert result[key] == pytest.approx(value, rel=1e-3, abs=1e-6), key
     for value in result.values():
         assert not isinstance(value, float) or value == float(f"{value:.6g}") == significant(value)
-    assert result == evaluation.evaluate(generator, network, known, split, 70, seed=5)
-    other = evaluation.evaluate(generator, network, known, split, 70, seed=6)
+    assert result == evaluated(generator, network, known, faces, split=split).metrics
+    other = evaluated(generator, network, known, faces, split=split, seed=6).metrics
     assert other["frechet_distance"] != result["frechet_distance"]
     assert other["frechet_distance_floor"] == result["frechet_distance_floor"]
 
 
-def test_without_test_faces_there_is_no_floor(faces: Path, generator: networks.Generator) -> None:
-    known = {name: s for name, s in splits(faces).items() if name != "test"}
-    result = evaluation.evaluate(generator, stub(), known, "train", 8, seed=5)
+def test_what_cannot_be_measured_is_left_out(faces: Path, generator: networks.Generator, known: Known) -> None:
+    def without(split: str) -> reference.Reference | None:
+        return None if split == "test" else known(split)
+
+    result = evaluated(generator, stub(), without, faces, samples=3, repeats=1).metrics
     assert "frechet_distance_floor" not in result and result["floor_count"] is None
+    assert result["frechet_distance_std"] is None and result["frechet_distance_mean"] == result["frechet_distance"]
+    assert not {"kernel_distance", "precision", "memorisation"} & set(result)
     with pytest.raises(UserError, match="fid_split: test has fewer than 2 faces"):
-        evaluation.evaluate(generator, stub(), known, "test", 8, seed=5)
+        evaluated(generator, stub(), without, faces, split="test")
+    # Test faces that were trained on say nothing about learning by heart.
+    assert "memorisation" not in evaluated(generator, stub(), known, faces, without_test=False).metrics
+
+
+def test_the_picture_shows_generated_faces_and_their_nearest_training_faces(
+    faces: Path, generator: networks.Generator, known: Known
+) -> None:
+    sheet = evaluated(generator, stub(), known, faces).neighbours
+    step, width = 66, 2 + 6 * 66
+    assert sheet.shape == (2 + 8 * step, 2 * width + 16, 3)
+
+    def at(row: int, column: int, left: int) -> Pixels:
+        return sheet[2 + row * step : 2 + row * step + 64, left + 2 + column * step : left + 2 + column * step + 64]
+
+    drawn = generated(generator, 5)(slice(0, 70)).numpy()
+    train = np.asarray(images.open_split(faces, "train"))
+    apart = np.linalg.norm(means(drawn)[:, None] - means(train)[None], axis=2)
+    nearest_of_all = np.argsort(apart.min(axis=1), kind="stable")
+    for row in range(8):
+        for left, number in ((0, row), (width + 16, nearest_of_all[row])):
+            # In a batch of its own a level can round the other way.
+            assert np.abs(at(row, 0, left).astype(int) - drawn[number]).max() <= 1
+            for column, face in enumerate(np.argsort(apart[number])[:5], 1):
+                assert np.array_equal(at(row, column, left), train[face])
+
+
+def test_faces_learnt_by_heart_are_found_among_all_training_faces(
+    faces: Path, generator: networks.Generator, known: Known, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    train = images.open_split(faces, "train")
+    monkeypatch.setattr(evaluation, "COMPARED", 20)  # fewer than there are to be learnt by heart
+
+    def copies(generator: networks.Generator, seed: int, draw: int = 0) -> Callable[[slice], Tensor]:
+        return lambda numbers: torch.from_numpy(train[::-1][numbers].copy())
+
+    assert evaluated(generator, stub(), known, faces, samples=100).metrics["memorisation"] < 0.5
+    monkeypatch.setattr(evaluation, "generated", copies)
+    assert evaluated(generator, stub(), known, faces, samples=100).metrics["memorisation"] == 1
 
 
 def test_the_untrained_generator_is_as_large_and_depends_on_the_seed(generator: networks.Generator) -> None:
     fresh = evaluation.untrained(generator, 5)
     assert fresh.settings == generator.settings and not fresh.training
-    latents = draw_latents(generator.settings, 4, random_state(0, "x"))
-    pictures = [generate(evaluation.untrained(generator, seed), latents) for seed in (5, 5, 6)]
+    pictures = [generated(evaluation.untrained(generator, seed), 0)(slice(0, 4)).numpy() for seed in (5, 5, 6)]
     assert np.array_equal(pictures[0], pictures[1]) and not np.array_equal(pictures[0], pictures[2])
     assert np.abs(pictures[0].astype(int) - 128).max() < 64  # nearly grey
+
+
+def test_the_quick_distance_prefers_the_better_generator(
+    faces: Path, generator: networks.Generator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("dcgan.metrics.quick.SAMPLES", 64)
+    train = images.open_split(faces, "train")
+    measure = quick_distance(train, 1, CPU)
+
+    class Copies(networks.Generator):
+        """A generator that has learnt some faces by heart."""
+
+        def forward(self, latents: Tensor) -> Tensor:
+            return torch.from_numpy(train[: len(latents)]).permute(0, 3, 1, 2) / 127.5 - 1
+
+    poor = measure(generator)
+    assert measure(generator) == poor
+    assert measure(Copies(generator.settings)) < poor / 2

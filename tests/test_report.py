@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import re
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -11,8 +12,9 @@ import pandas as pd
 import pytest
 from PIL import Image
 
+from dcgan.datasets import celeba
 from dcgan.datasets.index import SPLITS
-from dcgan.report import page
+from dcgan.report import page, published
 from dcgan.trainer import COLUMNS
 
 PICTURES = (
@@ -23,6 +25,7 @@ PICTURES = (
     "progress.gif",
     "real.png",
     "mean.png",
+    "neighbours.png",
 )
 
 
@@ -35,7 +38,9 @@ def picture(name: str) -> bytes:
 def arguments(name: str, network: str, **changed: Any) -> dict[str, Any]:
     metrics: dict[str, Any] = {name: 123.4, f"{name}_untrained": 1000.5, f"{name}_grey": 900.25, f"{name}_floor": 45.6}
     metrics |= {"network": network, "samples": 2000, "reference_count": 4000, "reference_split": "train"}
-    metrics |= {"floor_count": 500}
+    metrics |= {f"{name}_mean": 124.5, f"{name}_std": 1.5, "repeats": 3, "floor_count": 500, "precision": 0.75}
+    metrics |= {"samples_of_scores": 2000, "reference_of_scores": 4000, "seed": 1}
+    metrics |= {"dataset": "drawn", "crop_size": None, "image_size": 64, "nc": 3}
     losses = pd.DataFrame({"step": np.arange(1, 4), **{c: np.linspace(0.1, 0.9, 3) for c in COLUMNS}})
     return {
         "metrics": metrics,
@@ -48,7 +53,7 @@ def arguments(name: str, network: str, **changed: Any) -> dict[str, Any]:
             "duplicates": {"pictures": 3, "across_splits": 2, "groups": [["a.jpg", "b.jpg"]]},
             "bad": [{"file": f"{i}.jpg", "reason": "it is truncated"} for i in range(25)],
         },
-        "model": {"settings": {"ngf": 32}},
+        "model": {"settings": {"ngf": 32}, "keep": "last"},
         "losses": losses,
         "pictures": {key: picture(key) for key in PICTURES},
     } | changed
@@ -58,7 +63,7 @@ def test_the_page_needs_nothing_else() -> None:
     html = page.render(**arguments("frechet_distance", "efficientnet_lite0"))
     assert len(re.findall(r'src="data:image/(png|gif);base64,', html)) == len(PICTURES)
     assert not re.findall(r'(src="(?!data:)|<link|<script|url\((?!#))', html)  # links to read are no needs
-    for number in ("123.4", "1000.5", "900.25", "45.6"):
+    for number in ("123.4", "124.5 ± 1.5", "1000.5", "900.25", "45.6", "0.75"):
         assert number in html
 
 
@@ -67,6 +72,58 @@ def test_only_inceptions_distance_is_called_fid(name: str, network: str) -> None
     html = page.render(**arguments(name, network))
     assert ("This is not FID" in html) == (name != "fid")
     assert ("<title>DCGAN: FID 123.4</title>" in html) == (name == "fid")
+
+
+CELEBA = {"dataset": celeba.SOURCE.name, "samples": 50_000, "reference_split": "all", "reference_count": 202_599}
+
+
+def of_celeba(**changed: Any) -> dict[str, Any]:
+    given = arguments("fid", "inception")
+    return given | {"metrics": given["metrics"] | CELEBA | changed}
+
+
+def rows(html: str) -> list[str]:
+    """The table of published results."""
+    table = html.partition("<h2>Published results</h2>")[2].partition("</table>")[0]
+    return [re.sub(r"<[^>]*>", " ", row) for row in table.split("<tr>")[2:]]
+
+
+def test_a_run_stands_beside_published_results_of_the_same_protocol_alone() -> None:
+    mine = published.Published("the same", 20.0, "x", "178", 50_000, "all", published._INCEPTION, "the last")
+    others = [mine, replace(mine, model="cropped", crop="108"), replace(mine, model="silent", samples=None)]
+    this, *found = rows(page.render(**of_celeba(), results=others))
+    assert "this run" in this and "123.4" in this
+    same, cropped, silent = (next(row for row in found if other.model in row) for other in others)
+    assert "not comparable" not in same
+    assert "not comparable: crop: 108" in cropped and "samples" not in cropped
+    assert "not comparable: samples: not known" in silent and "crop" not in silent
+
+
+def test_no_published_result_that_is_known_has_exactly_our_protocol() -> None:
+    """They are shown all the same, each with what tells it apart."""
+    for metrics in (of_celeba()["metrics"], of_celeba(reference_split="train", reference_count=162_770)["metrics"]):
+        for other in published.PUBLISHED:
+            assert published.differences(metrics, other), other
+    assert len(rows(page.render(**of_celeba()))) == 1 + len(published.PUBLISHED)
+
+
+@pytest.mark.parametrize("changed", [{"dataset": "drawn"}, {"image_size": 128}, {"nc": 1}])
+def test_a_run_of_other_pictures_stands_beside_none(changed: dict[str, Any]) -> None:
+    html = page.render(**of_celeba(**changed))
+    assert "None is of this protocol" in html and "Heusel" not in html
+
+
+def test_another_network_stands_beside_none() -> None:
+    given = arguments("frechet_distance", "efficientnet_lite0")
+    html = page.render(**given | {"metrics": given["metrics"] | CELEBA})
+    assert "None is of this protocol" in html and "Heusel" not in html
+
+
+def test_distances_while_training_are_a_curve_of_their_own() -> None:
+    losses = arguments("fid", "inception")["losses"]
+    assert "while training" not in page.render(**arguments("fid", "inception"))
+    measured = losses.assign(quick_frechet_distance=[np.nan, 300.0, 200.0])
+    assert "while training" in page.render(**arguments("fid", "inception", losses=measured))
 
 
 def test_the_same_run_gives_the_same_bytes() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -20,7 +21,9 @@ from mistakes import MISTAKES
 from pictures import drawn, encoded
 from project import ROOT, Project
 
-STAGES = ["inventory", "download", "crop", "train", "sample", "reference", "evaluate", "report"]
+from dcgan.networks import read_metadata
+
+STAGES = ["inventory", "download", "weights", "crop", "train", "sample", "reference", "evaluate", "report"]
 
 
 @pytest.fixture
@@ -79,7 +82,14 @@ def test_the_run_holds_parameters_curves_pictures_metrics_and_model(reproduced: 
     assert {"d_loss", "g_loss", "d_real", "d_fake_before", "d_fake_after"} <= set(run.data.metrics)
     client = mlflow.MlflowClient()
     names = {item.path for item in client.list_artifacts(run.info.run_id)}
-    assert {"samples.png", "real_and_generated.png", "interpolation.png", "sheet.png", "progress.gif"} <= names
+    assert {
+        "neighbours.png",
+        "samples.png",
+        "real_and_generated.png",
+        "interpolation.png",
+        "sheet.png",
+        "progress.gif",
+    } <= names
     assert len(client.list_artifacts(run.info.run_id, "images")) > 0
     assert len(mlflow.search_logged_models([run.info.experiment_id], output_format="list")) == 1
 
@@ -102,15 +112,12 @@ def test_an_experiment_runs_what_depends_on_it_and_stands_beside_the_first(proje
     assert ran(project.run("dvc", "repro").stdout) == [] and len(runs(project)) == 3
 
 
-def test_a_distance_that_was_committed_reaches_a_store_that_has_never_seen_it(
-    reproduced: Project, tmp_path: Path
-) -> None:
+def test_a_clone_gives_the_same_lock_and_its_own_store_the_same_distance(reproduced: Project, tmp_path: Path) -> None:
     clone = Project(tmp_path / "clone")
     reproduced.run("git", "clone", "-q", ".", str(clone.folder), check=True)
     result = clone.run("dvc", "repro")
     assert result.returncode == 0, result.stdout
-    # metrics.json is in git and its inputs came out as the lock says: DVC has no reason to measure again.
-    assert ran(result.stdout) == [stage for stage in STAGES if stage != "evaluate"]
+    assert ran(result.stdout) == STAGES  # metrics.json is in git, but the neighbours' picture is not
     assert clone.read("dvc.lock") == reproduced.read("dvc.lock")
     (run,) = runs(clone)
     assert run.data.metrics["frechet_distance"] == json.loads(clone.read("reports/metrics.json"))["frechet_distance"]
@@ -122,6 +129,41 @@ def test_two_fresh_clones_give_the_same_lock(reproduced: Project, tmp_path: Path
     assert result.returncode == 0, result.stdout
     assert ran(result.stdout) == STAGES
     assert other.read("dvc.lock") == reproduced.read("dvc.lock")
+
+
+def test_the_best_generator_is_kept_when_asked(project: Project) -> None:
+    result = project.run("dvc", "exp", "run", "-S", "distance_kimg=0.016", "-S", "keep=best")
+    assert result.returncode == 0, result.stdout
+    table = pd.read_csv(project.folder / "reports" / "losses.csv")
+    best = table["step"][table["quick_frechet_distance"].argmin()]
+    about = read_metadata(project.folder / "models" / "generator.safetensors")
+    assert about["keep"] == "best" and about["step"] == best and table["quick_frechet_distance"].notna().all()
+    curve = mlflow.MlflowClient().get_metric_history(runs(project)[1].info.run_id, "quick_frechet_distance")
+    assert [point.step for point in curve] == table["step"].tolist()
+
+
+def test_several_processes_measure_what_one_does(project: Project) -> None:
+    """Also where a process of several would have fewer threads than a single one."""
+    del project.env["OMP_NUM_THREADS"]
+    names = ("data/reference/statistics.safetensors", "data/reference/train.npy", "reports/metrics.json")
+    found = []
+    for processes in "12":
+        for stage in ("reference", "evaluate"):
+            result = project.run(sys.executable, f"pipeline/{stage}.py", DCGAN_PROCESSES=processes)
+            assert result.returncode == 0, result.stdout
+        found.append([project.read(name) for name in names])
+    assert found[0] == found[1]
+
+
+def test_faces_that_are_written_have_the_distance_that_was_measured(project: Project) -> None:
+    """Anyone can check the number from picture files."""
+    for words in (["generate", "--count", "32", "--out", "generated"], ["faces", "--split", "train", "--out", "real"]):
+        project.run(sys.executable, "-m", "dcgan", *words, check=True)
+    command = ["-m", "dcgan", "distance", "real", "generated", "--network", "efficientnet_lite0"]
+    found = re.search(r"frechet_distance: ([\d.]+)", project.run(sys.executable, *command, check=True).stdout)
+    assert found
+    metrics = json.loads(project.read("reports/metrics.json"))
+    assert float(found[1]) == pytest.approx(metrics["frechet_distance"], rel=1e-5)
 
 
 def test_a_queued_experiment_runs_in_its_copy_and_leaves_its_run_behind(project: Project) -> None:

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from dcgan import networks
 from dcgan.networks import Generator, Settings
-from dcgan.sampling import draw_latents, generate, interpolate, random_state, sheet, strip, to_pixels
+from dcgan.sampling import draw_latents, generate, interpolate, random_state, sheet, strip, to_levels
 
 NORMAL, UNIFORM = Settings(nz=12, latent="normal"), Settings(nz=12, latent="uniform")
 examples = settings(deadline=None, max_examples=30)
@@ -159,7 +159,7 @@ def test_strips_and_sheets_have_the_published_sizes() -> None:
 
 def test_the_range_of_tanh_becomes_the_levels() -> None:
     values = torch.tensor([-1.0, 1.0, 0.0, -2.0, 2.0, 1 / 127.5 - 1, 0.4 / 127.5 - 1, 0.6 / 127.5 - 1])
-    pixels = to_pixels(values.reshape(-1, 1, 1, 1))
+    pixels = to_levels(values.reshape(-1, 1, 1, 1)).numpy()
     assert pixels.dtype == np.uint8 and pixels.shape == (8, 1, 1, 1)
     assert pixels.flatten().tolist() == [0, 255, 128, 0, 255, 1, 0, 1]  # 127.5 rounds to the even 128
 
@@ -169,14 +169,14 @@ def test_the_range_of_tanh_becomes_the_levels() -> None:
 def test_pixels_survive_the_way_there_and_back(seed: int, nc: int, kind: torch.dtype) -> None:
     pixels = np.random.default_rng(seed).integers(0, 256, (2, 4, 6, nc), dtype=np.uint8)
     pictures = torch.from_numpy(pixels).permute(0, 3, 1, 2).to(kind) / 127.5 - 1
-    result = to_pixels(pictures)
+    result = to_levels(pictures).numpy()
     assert np.array_equal(result, pixels) and result.flags.c_contiguous
 
 
 def test_levels_are_rounded_to_the_nearest() -> None:
     values = torch.linspace(-1, 1, 20001, dtype=torch.float64)
     exact = (values.numpy() + 1) * 127.5
-    levels = to_pixels(values.reshape(-1, 1, 1, 1)).flatten().astype(np.float64)
+    levels = to_levels(values.reshape(-1, 1, 1, 1)).numpy().flatten().astype(np.float64)
     assert np.abs(levels - exact).max() <= 0.5 + 1e-4
 
 

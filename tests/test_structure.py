@@ -36,6 +36,7 @@ EXEMPT = {
 SECTIONS: dict[str, type[params.Section]] = {
     "inventory": params.InventoryParams,
     "download": params.DownloadParams,
+    "weights": params.WeightsParams,
     "crop": params.CropParams,
     "train": params.TrainParams,
     "sample": params.SampleParams,

@@ -655,6 +655,70 @@ def test_a_digest_changes_with_a_pixel_and_with_the_shape(tmp_path: Path) -> Non
     assert digest(many) != digest(last)
 
 
+# Distances while training.
+
+
+class Measure:
+    """A distance with its least value in the middle of the training, that keeps what it measured."""
+
+    def __init__(self) -> None:
+        self.weights: list[Tensor] = []
+
+    def prepare(self, device: torch.device) -> Callable[[Generator], float]:
+        assert device == CPU.device
+        return self
+
+    def __call__(self, generator: Generator) -> float:
+        self.weights.append(torch.cat([p.flatten() for p in generator.parameters()]).clone())
+        return self.of(self.weights[-1])
+
+    @staticmethod
+    def of(weights: Tensor) -> float:
+        """Depends on the weights alone, and on chance as far as anyone can tell."""
+        return int(weights.double().sum().abs() * 1e9) % 997 + 1.0
+
+
+@pytest.mark.parametrize(
+    ("kimg", "steps"), [(0.024, [3, 6, 9]), (0.032, [4, 8, 9]), (0.001, [*range(1, 10)]), (9.0, [9])]
+)
+def test_the_distance_is_measured_as_often_as_asked_and_at_the_end(
+    tmp_path: Path, kimg: float, steps: list[int], uninterrupted: Callable[[str], Bytes]
+) -> None:
+    measure, watcher = Measure(), Watcher()
+    quality = training.Quality(measure.prepare, kimg, "last")
+    result = run(tmp_path, *kind_of("plain"), quality=quality, observer=watcher)
+    assert result.distances == dict(zip(steps, map(Measure.of, measure.weights), strict=True))
+    assert result.step == STEPS and result.speed["measuring_share"] > 0
+    # It changes nothing of the training, whose last generator is kept.
+    assert bytes_of(result, kind_of("plain")[0], tmp_path) == uninterrupted("plain")
+
+
+@pytest.mark.parametrize("averaged", [0.0, 0.01])
+def test_the_best_generator_is_kept_though_the_training_is_interrupted(tmp_path: Path, averaged: float) -> None:
+    recipe, measure = replace(RECIPE, ema_halflife_kimg=averaged), Measure()
+    quality = training.Quality(measure.prepare, 0.001, "best")
+    result = run(tmp_path / "whole", SMALL, recipe, quality=quality)
+    best = min(result.distances, key=lambda step: result.distances[step])
+    assert result.step == best < STEPS
+    kept = torch.cat([p.flatten() for p in result.generator.parameters()])
+    assert torch.equal(kept, measure.weights[best - 1])
+    for step in {1, best, best + 1}:
+        with pytest.raises(Interrupted):
+            run(tmp_path / str(step), SMALL, recipe, quality=quality, stop=after(step))
+        resumed = run(tmp_path / str(step), SMALL, recipe, quality=quality)
+        assert resumed.distances == result.distances and resumed.step == best
+        assert bytes_of(resumed, SMALL, tmp_path)[:3] == bytes_of(result, SMALL, tmp_path)[:3]
+    # What is finished is taken from its checkpoint.
+    again = run(tmp_path / "whole", SMALL, recipe, quality=quality)
+    assert again.speed == {} and bytes_of(again, SMALL, tmp_path)[:3] == bytes_of(result, SMALL, tmp_path)[:3]
+
+
+def test_without_a_distance_nothing_is_measured(tmp_path: Path) -> None:
+    measure = Measure()
+    result = run(tmp_path, *kind_of("plain"), quality=training.Quality(measure.prepare, 0.0, "last"))
+    assert result.distances == {} and not measure.weights
+
+
 # The table of losses.
 
 
@@ -662,7 +726,7 @@ def test_a_digest_changes_with_a_pixel_and_with_the_shape(tmp_path: Path) -> Non
 @given(st.integers(1, 60), st.integers(1, 20))
 def test_the_table_has_the_means_of_equal_windows(steps: int, most: int) -> None:
     history = np.random.default_rng(steps).normal(size=(steps, len(COLUMNS))).astype(np.float32)
-    rows = training.loss_table(history, most)
+    rows = training.loss_table(history, {}, most)
     window = math.ceil(steps / most)
     assert len(rows) == math.ceil(steps / window) <= most
     assert [row["step"] for row in rows] == [min(steps, (i + 1) * window) for i in range(len(rows))]
@@ -673,7 +737,7 @@ def test_the_table_has_the_means_of_equal_windows(steps: int, most: int) -> None
 
 def test_a_short_history_is_its_own_table() -> None:
     history = np.arange(18, dtype=np.float32).reshape(3, 6)
-    rows = training.loss_table(history)
+    rows = training.loss_table(history, {})
     assert [list(row.values()) for row in rows] == [[i + 1, *history[i].tolist()] for i in range(3)]
 
 
@@ -681,9 +745,14 @@ def test_the_penalty_is_the_mean_of_the_steps_that_took_it() -> None:
     history = np.ones((20, len(COLUMNS)), np.float32)
     history[:, -1] = math.nan
     history[0, -1], history[8, -1] = 4, 6
-    rows = training.loss_table(history, most_rows=2)
+    rows = training.loss_table(history, {}, most_rows=2)
     assert rows[0]["penalty"] == 5 and math.isnan(rows[1]["penalty"])
-    assert rows[1]["d_loss"] == 1
+    assert rows[1]["d_loss"] == 1 and "quick_frechet_distance" not in rows[0]
+
+
+def test_distances_stand_in_the_row_of_their_step() -> None:
+    rows = training.loss_table(np.ones((20, len(COLUMNS)), np.float32), {8: 30.0, 20: 20.0}, most_rows=4)
+    assert [row["quick_frechet_distance"] for row in rows] == pytest.approx([math.nan, 30, math.nan, 20], nan_ok=True)
 
 
 # The machine.

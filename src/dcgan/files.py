@@ -7,7 +7,7 @@ import hashlib
 import json
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -48,6 +48,14 @@ def write_json(path: Path, value: Any) -> None:
     """Writes `value` as readable JSON; the order of keys is the order of insertion."""
     with atomic(path) as temporary:
         temporary.write_text(json.dumps(value, indent=2, allow_nan=False) + "\n")
+
+
+def write_csv(path: Path, rows: Sequence[Mapping[str, float]]) -> None:
+    """Writes rows of numbers, of 6 significant digits, under their names."""
+    import pandas as pd  # here, since most stages write none
+
+    with atomic(path) as temporary:
+        pd.DataFrame(rows).to_csv(temporary, index=False, float_format="%.6g")
 
 
 def sha256(path: Path) -> str:

@@ -52,9 +52,13 @@ def resolve(ngpu: int | str, precision: str, local_rank: int = 0) -> Hardware:
     return Hardware(device, "bf16" if native else "fp32")
 
 
-def default_device() -> torch.device:
-    """A GPU where there is one."""
-    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+def default_device(local_rank: int = 0) -> torch.device:
+    """The GPU of a process's number on this machine where there are GPUs.
+
+    Raises:
+        UserError: there are more processes than GPUs.
+    """
+    return resolve("auto", "fp32", local_rank).device
 
 
 def describe(hardware: Hardware, ranks: int = 1) -> dict[str, str | int]:

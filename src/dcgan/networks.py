@@ -169,10 +169,17 @@ def read_metadata(path: Path) -> dict[str, Any]:
 
 
 def load_generator(path: Path) -> Generator:
-    """The generator of a file that `save` wrote, on the CPU, in evaluation mode."""
+    """The generator of a file that `save` wrote, on the CPU, in evaluation mode.
+
+    Raises:
+        UserError: the file holds no generator, or is damaged.
+    """
     generator = Generator(Settings(**read_metadata(path)["settings"]))
-    with safe_open(path, "pt") as file:
-        generator.load_state_dict({name: file.get_tensor(name) for name in file.keys()})  # noqa: SIM118
+    try:
+        with safe_open(path, "pt") as file:
+            generator.load_state_dict({name: file.get_tensor(name) for name in file.keys()})  # noqa: SIM118
+    except Exception as error:
+        raise UserError(f"{path}: it holds no generator that can be read ({type(error).__name__}).") from None
     return generator.eval()
 
 

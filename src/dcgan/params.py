@@ -93,20 +93,30 @@ class TrainParams(NetworkParams):
     augment: bool = Field(description="DiffAugment: colour, translation, cutout")
     ngpu: Literal["auto", 0, 1, 2, 3, 4, 5, 6, 7, 8] = Field(description="GPUs of a machine; 0: the CPU")
     precision: Precision = Field(description="arithmetic of the forward and backward passes")
+    distance_kimg: float = Field(
+        ge=0, le=1e6, description="thousand pictures between two quick Frechet distances of the training; 0: none"
+    )
+    keep: Literal["last", "best"] = Field(description="which generator is kept: the last, or the one of least distance")
 
 
 class SampleParams(Section):
     seed: int = Field(ge=0, lt=2**32)
 
 
-class ReferenceParams(Section):
+class WeightsParams(Section):
     fid_network: FidNetwork = Field(description="feature network of the Frechet distance")
+
+
+class ReferenceParams(WeightsParams):
+    fid_compile: bool = Field(description="on a CPU, compile that network: for many pictures; needs a C++ compiler")
 
 
 class EvaluateParams(Section):
     seed: int = Field(ge=0, lt=2**32)
     fid_network: FidNetwork
+    fid_compile: bool
     fid_samples: int = Field(ge=2, le=10_000_000, description="pictures generated for the distance")
+    fid_repeats: int = Field(ge=1, le=100, description="draws of so many, for the spread of the distance")
     fid_split: Split = Field(description="split whose statistics are the reference")
 
 
@@ -199,6 +209,8 @@ def _impossible_combination(p: Params) -> str | None:
             f"batch_size: {p.batch_size} cannot be shared equally by ngpu: {p.ngpu}; "
             f"give a multiple of {p.ngpu}, as {-(-p.batch_size // p.ngpu) * p.ngpu}."
         )
+    if p.keep == "best" and not p.distance_kimg:
+        return "keep: best needs distances while training; give distance_kimg above 0, or keep: last."
     if p.label_smoothing and p.loss in ("hinge", "relativistic"):
         return (
             f"label_smoothing: {p.label_smoothing} has no meaning with loss: {p.loss}, which has no labels; "

@@ -49,6 +49,15 @@ class Ranks:
             values /= self.count
         return values
 
+    def gathered(self, rows: Tensor, most: int) -> list[Tensor]:
+        """What each rank gives, (N, D) with N up to `most`, in their order; zeros beyond its N."""
+        if self.count == 1:
+            return [rows]
+        padded = torch.cat([rows, rows.new_zeros(most - len(rows), rows.shape[1])])
+        everyones = [torch.empty_like(padded) for _ in range(self.count)]
+        distributed.all_gather(everyones, padded)
+        return everyones
+
     def most(self, value: int) -> int:
         """The greatest of what the ranks give; all wait for all."""
         if self.count == 1:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import math
+from collections.abc import Callable
 
 import numpy as np
 import torch
@@ -11,6 +12,8 @@ from torch import Tensor
 
 from dcgan.images import Pixels
 from dcgan.networks import Generator, Settings
+
+_BLOCK = 64  # latents drawn at a time, so that the first of many are the first of few
 
 
 def random_state(seed: int, purpose: str, number: int = 0, device: torch.device | str = "cpu") -> torch.Generator:
@@ -26,11 +29,33 @@ def draw_latents(settings: Settings, count: int, random: torch.Generator) -> Ten
     return latents * 2 - 1 if settings.latent == "uniform" else latents
 
 
-def to_pixels(pictures: Tensor) -> Pixels:
-    """Pictures (N, C, H, W) in [-1, 1] as uint8 (N, H, W, C), rounded to the nearest level."""
+def numbered_latents(settings: Settings, seed: int, numbers: slice, draw: int = 0) -> Tensor:
+    """Latents (N, nz) of these numbers in the endless list that (seed, draw) stands for: those that are evaluated."""
+    first, last = numbers.start // _BLOCK, -(-numbers.stop // _BLOCK)
+    purpose = f"evaluation {draw}" if draw else "evaluation"
+    blocks = [draw_latents(settings, _BLOCK, random_state(seed, purpose, number)) for number in range(first, last)]
+    return torch.cat(blocks)[numbers.start - first * _BLOCK : numbers.stop - first * _BLOCK]
+
+
+def to_levels(pictures: Tensor) -> Tensor:
+    """Pictures (N, C, H, W) in [-1, 1] as uint8 (N, H, W, C) on their device, rounded to the nearest level."""
     levels = pictures.float().add(1).mul(127.5).round().clamp(0, 255).to(torch.uint8)
-    pixels: Pixels = levels.permute(0, 2, 3, 1).cpu().numpy()
-    return np.ascontiguousarray(pixels)
+    return levels.permute(0, 2, 3, 1).contiguous()
+
+
+@torch.inference_mode()
+def generate_levels(generator: Generator, latents: Tensor) -> Tensor:
+    """The pictures of one batch of latents (N, nz), uint8 (N, H, W, C) on the generator's device, in float32."""
+    generator.eval()
+    return to_levels(generator(latents.to(next(generator.parameters()).device)))
+
+
+def generated(generator: Generator, seed: int, draw: int = 0) -> Callable[[slice], Tensor]:
+    """The endless list of faces that (seed, draw) stands for; those of some numbers, as `generate_levels`.
+
+    The first draw is what is evaluated, and what `python -m dcgan generate` writes.
+    """
+    return lambda numbers: generate_levels(generator, numbered_latents(generator.settings, seed, numbers, draw))
 
 
 @torch.inference_mode()
@@ -40,9 +65,7 @@ def generate(generator: Generator, latents: Tensor, batch_size: int = 128) -> Pi
     Float32 on the generator's device, whatever it was trained in. In another place of its batch, or in a batch
     of another size, a value that lies between two levels can be rounded the other way.
     """
-    device = next(generator.parameters()).device
-    generator.eval()
-    parts = [to_pixels(generator(part.to(device))) for part in latents.split(batch_size)]
+    parts = [generate_levels(generator, part).cpu().numpy() for part in latents.split(batch_size)]
     return np.concatenate(parts)
 
 

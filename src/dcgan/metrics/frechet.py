@@ -7,6 +7,8 @@ from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
+import torch
+from torch import Tensor
 
 from dcgan.errors import UserError
 
@@ -23,23 +25,23 @@ class Statistics:
 
 
 class Moments:
-    """Mean and covariance of features that come in batches, in float64."""
+    """Mean and covariance of features that come in batches, in float64 on their device."""
 
     def __init__(self) -> None:
         self._count = 0
-        self._origin = self._sum = self._products = np.zeros(0)
+        self._origin = self._sum = self._products = torch.zeros(0)
 
-    def add(self, features: npt.NDArray[np.floating]) -> None:
+    def add(self, features: Tensor) -> None:
         """Takes in features (N, D)."""
-        batch = features.astype(np.float64)
+        batch = features.double()
         if not self._count:
             # Sums around the first mean: raw second moments would lose digits where mean^2 exceeds variance.
-            self._origin = batch.mean(axis=0)
-            self._sum, self._products = np.zeros(batch.shape[1]), np.zeros((batch.shape[1],) * 2)
-        batch -= self._origin
+            self._origin = batch.mean(dim=0)
+            self._sum, self._products = torch.zeros_like(self._origin), torch.zeros_like(batch.T @ batch)
+        batch = batch - self._origin
         self._count += len(batch)
-        self._sum += batch.sum(axis=0)
-        self._products += batch.T @ batch
+        self._sum += batch.sum(dim=0)
+        self._products.addmm_(batch.T, batch)
 
     def statistics(self) -> Statistics:
         """Mean and covariance of all that was added.
@@ -48,12 +50,12 @@ class Moments:
             UserError: there are fewer than two features, or some are not finite.
         """
         if self._count < 2:
-            raise UserError(f"fid_samples: a covariance needs at least 2 pictures, and there are {self._count}.")
+            raise UserError(f"a covariance needs at least 2 pictures, and there are {self._count}; take more.")
         mean = self._sum / self._count
-        covariance = (self._products - np.outer(mean, mean) * self._count) / (self._count - 1)
-        if not (np.isfinite(mean).all() and np.isfinite(covariance).all()):
-            raise UserError("fid_network: its features are not finite for these pictures; the generator is broken.")
-        return Statistics(self._count, mean + self._origin, covariance)
+        covariance = (self._products - torch.outer(mean, mean) * self._count) / (self._count - 1)
+        if not (mean.isfinite().all() and covariance.isfinite().all()):
+            raise UserError("the features of some pictures are not finite; look for broken pictures or weights.")
+        return Statistics(self._count, (mean + self._origin).cpu().numpy(), covariance.cpu().numpy())
 
 
 def merge(parts: Iterable[Statistics]) -> Statistics:
@@ -79,4 +81,4 @@ def frechet_distance(a: Statistics, b: Statistics) -> float:
     eigenvalues = np.linalg.eigvalsh(root @ b.covariance @ root)
     offset = a.mean - b.mean
     trace = np.trace(a.covariance) + np.trace(b.covariance) - 2 * np.sqrt(eigenvalues.clip(min=0)).sum()
-    return float(offset @ offset + trace)
+    return max(0.0, float(offset @ offset + trace))  # rounding can leave equal sets a little below

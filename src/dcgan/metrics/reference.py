@@ -1,62 +1,101 @@
-"""Statistics of real faces' features: computed once for each data set, crop and network."""
+"""What is known of the real faces: computed once for each data set, crop and network.
+
+A folder with `statistics.safetensors` and, for each split, `<split>.npy`: the features of all of its faces, float32
+(N, D), memory-mapped by readers.
+"""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 from safetensors import safe_open
 from safetensors.numpy import save_file
 
 from dcgan.errors import UserError
-from dcgan.files import atomic
-from dcgan.images import Faces, Pixels
 from dcgan.metrics import frechet
-from dcgan.metrics.feature_networks import FeatureNetwork, features
-from dcgan.progress import progress
+from dcgan.metrics.collecting import Pictures, collect
+from dcgan.metrics.feature_networks import FeatureNetwork
+from dcgan.ranks import ALONE, Ranks
 
-BATCH = 64  # pictures shown to a feature network at a time
-
-
-def in_batches(faces: Faces) -> Iterator[Pixels]:
-    """An array of faces, a batch at a time."""
-    return (faces[i : i + BATCH] for i in range(0, len(faces), BATCH))
-
-
-def statistics(network: FeatureNetwork, batches: Iterable[Pixels], count: int, what: str) -> frechet.Statistics:
-    """Mean and covariance of the features of `count` pictures that come in batches of BATCH."""
-    moments = frechet.Moments()
-    for batch in progress(features(network, batches), -(-count // BATCH), what, "batches"):
-        moments.add(batch)
-    return moments.statistics()
+Features = npt.NDArray[np.float32]
+COMPARED = 10_000  # features at most, of those metrics that compare pairs
+_SEED = 1  # of which faces are compared: a choice of the protocol, not of the user
+_STATISTICS = "statistics.safetensors"
 
 
-def save(path: Path, splits: dict[str, frechet.Statistics], network: FeatureNetwork) -> None:
-    """Writes the statistics of each split, float64, with the network that they are of."""
-    arrays: dict[str, np.ndarray[Any, Any]] = {}
-    for split, s in splits.items():
-        arrays |= {f"{split}.mean": s.mean, f"{split}.covariance": s.covariance, f"{split}.count": np.array(s.count)}
-    about = {"network": network.name, "weights_sha256": network.weights_sha256}
-    with atomic(path) as temporary:
-        save_file(arrays, temporary, {"dcgan": json.dumps(about, sort_keys=True)})
+@dataclass(frozen=True)
+class Reference:
+    """The real faces of a split, or of all: their statistics, and features of at most COMPARED, chosen at random."""
+
+    statistics: frechet.Statistics
+    features: Features
 
 
-def load(path: Path, network: FeatureNetwork) -> dict[str, frechet.Statistics]:
-    """The statistics of each split that has any, and of `all` together.
+def write(
+    folder: Path, network: FeatureNetwork, splits: Mapping[str, tuple[Pictures, int]], ranks: Ranks = ALONE
+) -> None:
+    """Writes what is known of splits, each its pictures and how many, into a new folder.
+
+    A split of one face is left out. Every rank calls this alike; rank 0 alone writes.
+    """
+    arrays: dict[str, npt.NDArray[np.generic]] = {}
+    for split, (pictures, count) in splits.items():
+        if count < 2:
+            continue
+        features = None
+        if ranks.writes:
+            folder.mkdir(exist_ok=True)
+            features = np.lib.format.open_memmap(folder / f"{split}.npy", "w+", np.float32, (count, network.dimensions))
+        known = collect(network, pictures, count, f"features of {split}", features, ranks)
+        arrays |= {f"{split}.mean": known.mean, f"{split}.covariance": known.covariance}
+    if ranks.writes:
+        about = {"network": network.name, "weights_sha256": network.weights_sha256, "compiled": network.compiled}
+        save_file(arrays, folder / _STATISTICS, {"dcgan": json.dumps(about, sort_keys=True)})
+
+
+def open_features(folder: Path, split: str) -> Features | None:
+    """The features of all faces of a split, memory-mapped; None: it has too few."""
+    path = folder / f"{split}.npy"
+    return np.load(path, mmap_mode="r") if path.exists() else None
+
+
+def load(folder: Path, network: FeatureNetwork) -> Callable[[str], Reference | None]:
+    """What is known of a split (train, valid, test, all), or None where it has too few faces.
 
     Raises:
-        UserError: they are of another network.
+        UserError: the folder is of another network.
     """
-    with safe_open(path, "np") as file:
+    with safe_open(folder / _STATISTICS, "np") as file:
         about = json.loads(file.metadata()["dcgan"])
-        if about["weights_sha256"] != network.weights_sha256:
-            raise UserError(f"{path}: it is of the network {about['network']}, not {network.name}; run `dvc repro`.")
-        get = file.get_tensor
-        names = sorted({name.split(".")[0] for name in file.keys()})  # noqa: SIM118
-        splits = {
-            s: frechet.Statistics(int(get(f"{s}.count")), get(f"{s}.mean"), get(f"{s}.covariance")) for s in names
-        }
-    return splits | {"all": frechet.merge(splits.values())}
+        arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    if about["weights_sha256"] != network.weights_sha256:
+        raise UserError(f"{folder}: it is of the network {about['network']}, not {network.name}; run `dvc repro`.")
+    features = {name.partition(".")[0]: open_features(folder, name.partition(".")[0]) for name in arrays}
+    there = {split: of_split for split, of_split in features.items() if of_split is not None}
+
+    def of(split: str) -> Reference | None:
+        parts = [name for name in there if split in (name, "all")]
+        if not parts:
+            return None
+        statistics = (
+            frechet.Statistics(len(there[name]), arrays[f"{name}.mean"], arrays[f"{name}.covariance"]) for name in parts
+        )
+        return Reference(frechet.merge(statistics), _chosen([there[name] for name in parts]))
+
+    return of
+
+
+def _chosen(parts: list[Features]) -> Features:
+    """At most COMPARED rows of several arrays, at random, in a random order."""
+    ends = np.cumsum([len(part) for part in parts])
+    chosen = np.random.default_rng(_SEED).permutation(ends[-1])[:COMPARED]
+    result = np.empty((len(chosen), parts[0].shape[1]), np.float32)
+    for part, end in zip(parts, ends, strict=True):
+        mine = (chosen >= end - len(part)) & (chosen < end)
+        result[mine] = part[chosen[mine] - (end - len(part))]
+    return result

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import base64
 import io
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,10 +13,25 @@ import matplotlib
 import pandas as pd
 from markupsafe import Markup
 
+from dcgan.report import published
+
 matplotlib.use("svg")
 import matplotlib.pyplot as plt
 
 _SVG: Any = {"svg.hashsalt": "dcgan", "svg.fonttype": "none", "font.size": 9}  # ids that do not change from run to run
+
+_BESIDE = ("", "_mean", "_std", "_untrained", "_grey", "_floor")
+_SCORES = {
+    "kid": "kernel inception distance (KID)",
+    "kid_standard_error": "its standard error",
+    "kernel_distance": "kernel distance",
+    "kernel_distance_standard_error": "its standard error",
+    "precision": "precision: generated faces that could be real",
+    "recall": "recall: real faces that could be generated",
+    "density": "density: how deep among the real ones they lie",
+    "coverage": "coverage: real faces with a generated one beside them",
+    "memorisation": "memorisation: a half for none, 1 for training faces learnt by heart",
+}
 
 
 def render(
@@ -25,8 +40,13 @@ def render(
     model: Mapping[str, Any],
     losses: pd.DataFrame,
     pictures: Mapping[str, bytes],
+    results: Sequence[published.Published] = published.PUBLISHED,
 ) -> str:
-    """The page's HTML; the same arguments give the same bytes."""
+    """The page's HTML; the same arguments give the same bytes.
+
+    Args:
+        results: of others, to compare with where the protocols allow it.
+    """
     folder = Path(__file__).parent
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(folder), autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True
@@ -34,8 +54,11 @@ def render(
     name = "fid" if "fid" in metrics else "frechet_distance"
     return environment.get_template("page.html.jinja").render(
         title="FID" if name == "fid" else f"Frechet distance ({metrics['network']})",
-        distance={suffix: metrics.get(name + suffix) for suffix in ("", "_untrained", "_grey", "_floor")},
+        distance={suffix: metrics.get(name + suffix) for suffix in _BESIDE},
         metrics=metrics,
+        scores=[(words, metrics[key]) for key, words in _SCORES.items() if key in metrics],
+        comparable=published.is_comparable(metrics),
+        others=[(other, published.differences(metrics, other)) for other in results],
         data=data,
         splits=[split for split, count in data["faces"].items() if count],
         attributes=sorted(_seen(data["attributes"]), key=lambda item: -max(item[1].values())),
@@ -55,9 +78,11 @@ def _data_uri(name: str, content: bytes) -> str:
 
 
 def _curves(losses: pd.DataFrame) -> str:
-    """The losses, and what the discriminator believes, over the steps, as SVG."""
+    """The losses, what the discriminator believes, and quick distances if there are any, over the steps, as SVG."""
+    measured = losses.filter(["step", "quick_frechet_distance"]).dropna()
+    panels = measured.shape[1] + 1
     with plt.style.context("default"), plt.rc_context(_SVG):
-        figure, (left, right) = plt.subplots(1, 2, figsize=(10, 3.2), layout="constrained")
+        figure, (left, right, *third) = plt.subplots(1, panels, figsize=(5 * panels, 3.2), layout="constrained")
         left.plot(losses["step"], losses["d_loss"], label="discriminator", color="#1f5fa8")
         left.plot(losses["step"], losses["g_loss"], label="generator", color="#c4622d")
         left.set(xlabel="step", ylabel="loss")
@@ -65,7 +90,10 @@ def _curves(losses: pd.DataFrame) -> str:
         right.plot(losses["step"], losses["d_fake_before"], label="D(G(z)) before the update", color="#c4622d")
         right.plot(losses["step"], losses["d_fake_after"], label="D(G(z)) after", color="#7a9a3d")
         right.set(xlabel="step", ylabel="probability", ylim=(0, 1))
-        for axes in (left, right):
+        for axes in third:
+            axes.plot(measured["step"], measured["quick_frechet_distance"], "o-", label="while training")
+            axes.set(xlabel="step", ylabel="Frechet distance (efficientnet_lite0)")
+        for axes in (left, right, *third):
             axes.legend(frameon=False)
             axes.spines[["top", "right"]].set_visible(False)
         out = io.StringIO()

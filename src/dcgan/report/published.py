@@ -1,0 +1,86 @@
+"""Published FIDs of DCGANs on CelebA at 64x64, each with its protocol, as far as its authors' papers and code tell.
+
+A number of another protocol cannot be compared: the crop alone moves a FID by several points.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+DATASET = "CelebA, aligned and cropped"  # the name of the source in the data card
+_INCEPTION = "pytorch-fid's Inception"  # the TensorFlow network of TTUR, whose weights those are
+
+
+@dataclass(frozen=True)
+class Published:
+    """A FID, and how it was measured; None: the authors do not say."""
+
+    model: str
+    fid: float
+    source: str
+    crop: str | None  # of the 178x218 pixels
+    samples: int | None
+    reference: str | None
+    network: str
+    selection: str
+
+
+PUBLISHED = (
+    Published("DCGAN", 21.4, "Heusel et al. 2017 (TTUR)", None, None, None, _INCEPTION, "not known"),
+    Published(
+        "DCGAN, two time-scales", 12.5, "Heusel et al. 2017 (TTUR)", None, None, None, _INCEPTION,
+        "not known",
+    ),
+    Published(
+        "SN-DCGAN, hinge loss", 8.95, "Wang et al. 2019, repository richardwth/MMD-GAN",
+        "resized to 72x88, centre 64", 49_984, "49,984 of all", _INCEPTION, "the best of 96 settings",
+    ),
+    Published(
+        "SN-DCGAN, repulsive MMD, bounded kernel", 6.42, "Wang et al. 2019, repository richardwth/MMD-GAN",
+        "resized to 72x88, centre 64", 49_984, "49,984 of all", _INCEPTION, "the best of 96 settings",
+    ),
+    Published(
+        "DCGAN, BCE", 17.95, "repository MTandHJ/gfk", "none, squeezed to a square", 10_112, "all",
+        "torchvision's Inception", "before collapse",
+    ),
+    Published(
+        "DCGAN, BCE, averaged", 15.88, "repository MTandHJ/gfk", "none, squeezed to a square", 10_112, "all",
+        "torchvision's Inception", "before collapse",
+    ),
+    Published(
+        "DCGAN, BCE, DiffAugment", 15.25, "repository MTandHJ/gfk", "none, squeezed to a square", 10_112, "all",
+        "torchvision's Inception", "before collapse",
+    ),
+    Published(
+        "DCGAN, relativistic, averaged", 15.55, "repository gau-nernst/gan", "178", 10_000, "10,000 of train",
+        "pytorch-fid's Inception, on another range of values", "the last",
+    ),
+    Published(
+        "SNGAN, a ResNet", 5.71, "repository kwotsin/mimicry", "178", 50_000, "50,000 of all", _INCEPTION,
+        "not known",
+    ),
+)  # fmt: skip
+
+
+def is_comparable(metrics: Mapping[str, Any]) -> bool:
+    """Whether a run's number is a FID on CelebA at 64x64 in colour at all."""
+    return "fid" in metrics and metrics["dataset"] == DATASET and metrics["image_size"] == 64 and metrics["nc"] == 3
+
+
+def differences(metrics: Mapping[str, Any], other: Published) -> list[str]:
+    """What tells the protocol of `other` from that of a comparable run, which metrics.json holds."""
+    crop = str(metrics["crop_size"] or 178)
+    split = metrics["reference_split"]
+    mine = (
+        ("crop", crop, other.crop),
+        ("samples", metrics["samples"], other.samples),
+        ("reference", f"{metrics['reference_count']:,} of {split}" if split != "all" else "all", other.reference),
+        ("network", _INCEPTION, other.network),
+    )
+    return [
+        f"{name}: {'not known' if theirs is None else f'{theirs:,}' if isinstance(theirs, int) else theirs}"
+        for name, ours, theirs in mine
+        if ours != theirs
+    ]
