@@ -138,7 +138,8 @@ def test_the_best_generator_is_kept_when_asked(project: Project) -> None:
     best = table["step"][table["quick_frechet_distance"].argmin()]
     about = read_metadata(project.folder / "models" / "generator.safetensors")
     assert about["keep"] == "best" and about["step"] == best and table["quick_frechet_distance"].notna().all()
-    curve = mlflow.MlflowClient().get_metric_history(runs(project)[1].info.run_id, "quick_frechet_distance")
+    run = runs(project)[1]
+    curve = mlflow.MlflowClient().get_metric_history(run.info.run_id, "quick_frechet_distance")
     assert [point.step for point in curve] == table["step"].tolist()
 
 
