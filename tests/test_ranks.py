@@ -322,7 +322,7 @@ def test_a_mistake_on_the_ranks_is_one_sentence_and_is_not_made_again(launching:
 def test_a_rank_that_always_dies_ends_the_stage_with_a_sentence(launching: Project) -> None:
     status, said, left = launched(launching, "dies always")
     assert status == 1 and "Traceback" not in said, said
-    assert "training: a rank ended with status 9 more than 3 times" in said.splitlines()[-1]
+    assert "stage_of_two: a process ended with status 9 more than 3 times" in said.splitlines()[-1]
     assert "1-3" in left and "1-4" not in left
 
 
