@@ -7,11 +7,23 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import torch
 from project import Project
+from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 
 FACES_DRAWN = 240
 # Threads that wait for each other are slower than one where the cores are busy; stages inherit it.
 os.environ["OMP_NUM_THREADS"] = "1"
+
+
+@pytest.fixture(scope="module")
+def one_thread() -> Iterator[None]:
+    """As fast on few pictures, and not slowed down by whatever else the machine does."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    with threadpool_limits(1):  # numpy's
+        yield
+    torch.set_num_threads(threads)
 
 
 @pytest.fixture(scope="session")

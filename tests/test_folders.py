@@ -18,7 +18,6 @@ from pictures import claiming_png, drawn, encoded
 from PIL import Image
 from project import ROOT
 from pytorch_fid import fid_score
-from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 from torch import Tensor, nn
 from torchvision.models import inception_v3
 
@@ -33,14 +32,7 @@ from dcgan.sampling import draw_latents, generated, random_state
 Pixels = npt.NDArray[np.uint8]
 
 
-@pytest.fixture(scope="module", autouse=True)
-def one_thread() -> Iterator[None]:
-    """As fast on so few pictures, and not slowed down by whatever else the machine does."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    with threadpool_limits(1):  # numpy's
-        yield
-    torch.set_num_threads(threads)
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 @pytest.fixture(autouse=True)

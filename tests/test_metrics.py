@@ -20,7 +20,6 @@ from hypothesis import strategies as st
 from PIL import Image, ImageFilter
 from pytorch_fid import fid_score, inception
 from standin import StandIn
-from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 from torch import Tensor, nn
 from torchvision.models import inception_v3
 
@@ -42,14 +41,7 @@ SEEDS = st.integers(0, 2**31)
 examples = settings(deadline=None, max_examples=25)
 
 
-@pytest.fixture(scope="module", autouse=True)
-def one_thread() -> Iterator[None]:
-    """As fast on so few pictures, and not slowed down by whatever else the machine does."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    with threadpool_limits(1):  # numpy's
-        yield
-    torch.set_num_threads(threads)
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 def moments(*batches: npt.NDArray[Any]) -> Statistics:
