@@ -22,29 +22,14 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from drawn_inception import draw_weights
 from pytorch_fid.fid_score import calculate_frechet_distance
-from torchvision.models import inception_v3
 
 from dcgan.images import save_png
 from dcgan.metrics.frechet import Moments, Statistics, frechet_distance
 from dcgan.metrics.weights import INCEPTION
 
 DIMENSIONS = 2048
-
-
-def draw_weights(path: Path) -> None:
-    """Weights of pytorch-fid's Inception, under which features neither vanish nor explode."""
-    torch.manual_seed(0)
-    state = inception_v3(weights=None, aux_logits=False, num_classes=1008, init_weights=False).state_dict()
-    for name, tensor in state.items():
-        if name.endswith("running_mean"):
-            tensor.normal_(0, 0.1)
-        elif name.endswith(("running_var", "bn.weight")):
-            tensor.uniform_(0.5, 1.5)
-        elif name.endswith("conv.weight"):
-            tensor.normal_(0, (2 / tensor[0].numel()) ** 0.5)
-    path.parent.mkdir(parents=True)
-    torch.save(state, path)
 
 
 def draw_pictures(folder: Path, count: int, seed: int, roughness: int) -> None:
@@ -83,7 +68,7 @@ def whole_commands(pictures: int, rounds: int) -> None:
         if any(map(shutil.which, ("c++", "g++", "clang++"))):
             sides["ours, compiled"] = [*ours, "--compile"]
             few = home / "few"
-            draw_pictures(few, 2, 2, 8)
+            draw_pictures(few, 64, 2, 8)
             run(
                 ["dcgan", "distance", str(few), str(few), *sides["ours, compiled"][4:]], home
             )  # what is compiled is kept

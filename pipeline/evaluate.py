@@ -3,10 +3,9 @@
 import json
 from pathlib import Path
 
+from feature_network import measuring
 from record import record_evaluation
 from stage import FACES, GENERATOR, NEIGHBOURS, REFERENCE, REPORTS, run
-
-from feature_network import measuring
 
 from dcgan.params import EvaluateParams
 

@@ -2,9 +2,8 @@
 
 from pathlib import Path
 
-from stage import FACES, REFERENCE, run
-
 from feature_network import measuring
+from stage import FACES, REFERENCE, run
 
 from dcgan.params import ReferenceParams
 

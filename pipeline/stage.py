@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import logging
 import os
 import sys
@@ -21,7 +20,7 @@ sys.path.insert(0, str(ROOT / "src"))
 
 try:
     import dcgan
-    from dcgan.errors import Interrupted, UserError
+    from dcgan.errors import Interrupted, UserError, about_disk
     from dcgan.files import atomic
     from dcgan.params import SectionT, load
 except ModuleNotFoundError as error:
@@ -59,9 +58,10 @@ def run(section: type[SectionT], stage: Callable[[SectionT], None]) -> None:
     except UserError as error:
         _end(str(error))
     except OSError as error:
-        if error.errno not in (errno.ENOSPC, errno.EROFS, errno.EACCES, errno.EDQUOT):
+        sentence = about_disk(error)
+        if sentence is None:
             raise
-        _end(f"{error.filename or 'disk'}: {error.strerror}; make room or give access, then run it again.")
+        _end(sentence)
 
 
 def _end(sentence: str) -> NoReturn:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from drawn_inception import draw_weights
 from project import Project
 from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 
@@ -44,6 +45,16 @@ def faces(raw: Path) -> Path:
     folder = raw.parent / "faces"
     packing.pack(raw, folder, None, 64, 3, 0.0)
     return folder
+
+
+@pytest.fixture(scope="session")
+def inception_weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Drawn, in pytorch-fid's format: where torch.hub, with this TORCH_HOME, looks for the published ones."""
+    from dcgan.metrics import weights
+
+    path = tmp_path_factory.mktemp("torch") / "hub" / "checkpoints" / weights.INCEPTION.name
+    draw_weights(path)
+    return path
 
 
 @pytest.fixture(autouse=True)

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import argparse
-import errno
 import sys
 from pathlib import Path
 
 from dcgan import params
-from dcgan.errors import UserError
+from dcgan.errors import UserError, about_disk
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -18,9 +17,10 @@ def main(arguments: list[str] | None = None) -> None:
     except UserError as error:
         sys.exit(str(error))
     except OSError as error:
-        if error.errno not in (errno.ENOSPC, errno.EROFS, errno.EACCES, errno.EDQUOT):
+        sentence = about_disk(error)
+        if sentence is None:
             raise
-        sys.exit(f"{error.filename or 'disk'}: {error.strerror}; make room or give access, then run it again.")
+        sys.exit(sentence)
 
 
 def _parser() -> argparse.ArgumentParser:

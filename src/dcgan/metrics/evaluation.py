@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -22,8 +23,10 @@ from dcgan.networks import Generator, build, estimate_batch_norm
 from dcgan.ranks import ALONE, Ranks
 from dcgan.sampling import draw_latents, generated, random_state
 
+LEAST_FOR_FID = 10_000  # samples, by the authors of FID (github.com/bioinf-jku/TTUR)
 GREY = 128  # the level of a grey picture
 UNTRAINED_SAMPLES = 2000  # at most: an order of magnitude is all that is asked of it
+logger = logging.getLogger(__name__)
 _SHOWN, _NEIGHBOURS = 8, 5  # rows of the picture of neighbours, and training faces in each
 
 
@@ -79,6 +82,8 @@ def evaluate(
     Raises:
         UserError: the split has fewer than two faces.
     """
+    if network.is_fid and samples < LEAST_FOR_FID and ranks.writes:
+        logger.warning("fid_samples: %d are few; a FID is quoted of 10,000 or more, mostly 50,000.", samples)
     real, train, test = (reference(name) for name in (split, "train", "test"))
     if real is None:
         raise UserError(f"fid_split: {split} has fewer than 2 faces in this data set; give train or all.")
@@ -124,7 +129,7 @@ def evaluate(
             **{key: significant(value) if isinstance(value, float) else value for key, value in metrics.items()},
             "network": network.name,
             "weights_sha256": network.weights_sha256,
-            "arithmetic": "fp32, compiled" if network.compiled else "fp32",
+            "arithmetic": "fp32, compiled" if network.graph is not None else "fp32",
             "samples": samples,
             "repeats": repeats,
             "samples_of_scores": len(features),

@@ -37,7 +37,7 @@ class FeatureNetwork:
     weights_sha256: str
     module: nn.Module  # (N, 3, H, W) in [0, 1] to (N, D)
     dimensions: int  # D
-    compiled: bool = False
+    graph: nn.Module | None = None  # the same, compiled for batches of BATCH pictures
 
     @property
     def is_fid(self) -> bool:
@@ -48,12 +48,10 @@ class FeatureNetwork:
     def features(self, pictures: Tensor) -> Tensor:
         """Features (N, D), float32, of pictures, uint8 (N, H, W, C); grey ones are shown in three channels."""
         device = next(self.module.parameters()).device
-        count = len(pictures)
-        if self.compiled and count < BATCH:  # another size would be compiled anew
-            pictures = torch.cat([pictures, pictures.new_zeros(BATCH - count, *pictures.shape[1:])])
+        module = self.module if self.graph is None or len(pictures) != BATCH else self.graph  # a size is a compilation
         levels = pictures.to(device).permute(0, 3, 1, 2).float().div_(255)
-        features: Tensor = self.module(levels.expand(-1, 3, -1, -1))
-        return features[:count]
+        features: Tensor = module(levels.expand(-1, 3, -1, -1))
+        return features
 
 
 class _InceptionFeatures(nn.Module):
@@ -130,8 +128,7 @@ def load(name: Name, weights: Path, device: torch.device, compiled: bool = False
     except Exception as error:  # whatever torch.load and load_state_dict make of a wrong file
         raise UserError(f"{weights}: it holds no weights of {name} ({type(error).__name__}); take another.") from None
     module.eval().requires_grad_(False)
-    fold_batch_norm(module)
-    module.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
-    if compiled:
-        module = cast(nn.Module, torch.compile(module, options={"freezing": True}))
-    return FeatureNetwork(name, sha256(weights), module, _DIMENSIONS[name], compiled)
+    fold_batch_norm(module.double())  # rounded once, at its end
+    module.float().to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+    graph = cast(nn.Module, torch.compile(module, options={"freezing": True})) if compiled else None
+    return FeatureNetwork(name, sha256(weights), module, _DIMENSIONS[name], graph)

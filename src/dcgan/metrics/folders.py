@@ -32,13 +32,14 @@ def open_folder(folder: Path) -> tuple[Pictures, int]:
         raise UserError(f"{folder}: there is no such folder; give one that holds pictures.")
     files = sorted(path for path in folder.iterdir() if path.suffix in SUFFIXES)
     if len(files) < 2:
-        raise UserError(f"{folder}: it holds {len(files)} pictures, and a distance needs 2; put more there.")
+        many = "1 picture" if files else "no pictures"
+        raise UserError(f"{folder}: it holds {many}, and a distance needs 2; put more there.")
     first = _read(files[0])
-    pool = ThreadPoolExecutor()
 
     def read(numbers: slice) -> Tensor:
         wanted = files[numbers]
-        pictures = list(pool.map(_read, wanted))
+        with ThreadPoolExecutor() as pool:
+            pictures = list(pool.map(_read, wanted))
         for path, picture in zip(wanted, pictures, strict=True):
             if picture.shape != first.shape:
                 raise UserError(

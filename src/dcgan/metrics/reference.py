@@ -54,7 +54,11 @@ def write(
         known = collect(network, pictures, count, f"features of {split}", features, ranks)
         arrays |= {f"{split}.mean": known.mean, f"{split}.covariance": known.covariance}
     if ranks.writes:
-        about = {"network": network.name, "weights_sha256": network.weights_sha256, "compiled": network.compiled}
+        about = {
+            "network": network.name,
+            "weights_sha256": network.weights_sha256,
+            "compiled": network.graph is not None,
+        }
         save_file(arrays, folder / _STATISTICS, {"dcgan": json.dumps(about, sort_keys=True)})
 
 
