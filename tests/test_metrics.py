@@ -419,7 +419,7 @@ def test_a_compiled_network_needs_a_compiler(monkeypatch: pytest.MonkeyPatch) ->
 @pytest.mark.skipif(not any(shutil.which(c) for c in ("c++", "g++", "clang++")), reason="needs a C++ compiler")
 def test_a_compiled_network_has_the_same_features(held_out: Pixels, efficientnet: FeatureNetwork) -> None:
     compiled = feature_networks.load("efficientnet_lite0", weights.packaged(), CPU, compiled=True)
-    assert compiled.graph
+    assert compiled.graph is not None
     pictures = held_out[np.arange(feature_networks.BATCH) % len(held_out)]
     np.testing.assert_allclose(shown(compiled, pictures), shown(efficientnet, pictures), rtol=1e-3, atol=1e-4)
 
