@@ -53,7 +53,8 @@ ui: $(INSTALLED) ## Browse the runs in MLflow's UI on http://127.0.0.1:5000 (POR
 	@if [ -n "$$MLFLOW_TRACKING_URI" ]; then echo "The runs are in the store that MLFLOW_TRACKING_URI names: browse them there."; \
 	else exec $(BIN)/mlflow ui --backend-store-uri sqlite:///$(CURDIR)/mlflow.db --host 127.0.0.1 --port $(PORT) --workers 1; fi
 
-bench: $(INSTALLED) ## Measure the speed of a training step, of the crop and of the evaluation on this machine
+bench: $(INSTALLED) ## Measure the speed of a training step, of the crop and of the evaluation, and the cost of tracking
 	@$(BIN)/python benchmarks/training_speed.py
 	@$(BIN)/python benchmarks/crop_speed.py
 	@$(BIN)/python benchmarks/evaluation_speed.py
+	@$(BIN)/python benchmarks/tracking_cost.py

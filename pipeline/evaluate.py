@@ -42,7 +42,7 @@ def main(params: EvaluateParams) -> None:
         about = {"dataset": card["source"]["name"], "crop_size": card["pixels"]["crop_size"]}
         images.save_png(NEIGHBOURS, result.neighbours)
         write_json(REPORTS / "metrics.json", result.metrics | about)
-        record_evaluation()
+        record_evaluation("evaluate")
 
 
 if __name__ == "__main__":

@@ -1,26 +1,23 @@
-"""What a run is known by: code, commit, experiment, parameters. Nothing of it goes into an out."""
+"""What a run is known by: code, commit, experiment, parameters, machine. Nothing of it goes into an out."""
 
 from __future__ import annotations
 
-import hashlib
+import json
 import os
-import subprocess
+import sys
+from pathlib import Path
 from typing import Any
 
+from digests import digests
 from stage import ROOT
 
-import yaml
-
 from dcgan.params import CropParams, DownloadParams, TrainParams, load
+from dcgan.repository import commit, uncommitted
+from dcgan.tracking.events import Run
+from dcgan.tracking.machine import machine, packages
 
-
-def code_digest(stage: str) -> str:
-    """A hash of the code that dvc.yaml names as the stage's dependencies."""
-    deps = yaml.safe_load((ROOT / "dvc.yaml").read_text())["stages"][stage]["deps"]
-    sha = hashlib.sha256()
-    for path in sorted(dep for dep in deps if dep.endswith(".py")):
-        sha.update(path.encode() + b"\0" + (ROOT / path).read_bytes())
-    return sha.hexdigest()
+# What decides a result and git knows; where it differs from the commit, the run keeps the difference.
+SOURCES = ("src", "pipeline", "data/folder.dvc", "dvc.yaml", "params.yaml", "requirements.txt", "pyproject.toml")
 
 
 def training_params() -> dict[str, Any]:
@@ -32,21 +29,28 @@ def training_params() -> dict[str, Any]:
 
 def run_name() -> str:
     """The DVC experiment's name, or the commit."""
-    return os.environ.get("DVC_EXP_NAME") or (_git("rev-parse", "--short", "HEAD") or "no commit")
+    return os.environ.get("DVC_EXP_NAME") or commit(ROOT, 7) or "no commit"
 
 
 def run_tags() -> dict[str, str]:
-    """The commit, whether code or parameters differ from it, and the DVC experiment."""
-    changed = _git("status", "--porcelain", "--", "src", "pipeline", "dvc.yaml", "params.yaml")
+    """The commit, whether code or parameters differ from it, the DVC experiment, the command, the machine."""
+    head = commit(ROOT)
     tags = {
-        "git_commit": _git("rev-parse", "HEAD"),
-        "git_dirty": str(bool(changed)).lower(),
+        "git_commit": head,
+        "git_dirty": str(bool(uncommitted(ROOT, SOURCES))).lower() if head else "",
         "dvc_experiment": os.environ.get("DVC_EXP_NAME", ""),
         "dvc_baseline": os.environ.get("DVC_EXP_BASELINE_REV", ""),
+        "mlflow.source.name": Path(sys.argv[0]).name,
+        "mlflow.source.type": "LOCAL",
+        "mlflow.source.git.commit": head,
+        **machine(),
     }
     return {name: value for name, value in tags.items() if value}
 
 
-def _git(*words: str) -> str:
-    result = subprocess.run(["git", *words], cwd=ROOT, capture_output=True, text=True, check=False)
-    return result.stdout.strip()
+def tell_lineage(run: Run, stage: str) -> None:
+    """Gives the run what it takes to make it again: digests, packages, and what differs from the commit."""
+    run.text("lineage/digests.json", json.dumps(digests(stage), indent=2))
+    run.text("lineage/requirements.txt", packages())
+    if patch := uncommitted(ROOT, SOURCES):
+        run.text(f"lineage/uncommitted-{commit(ROOT, 12)}.patch", patch)

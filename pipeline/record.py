@@ -1,46 +1,77 @@
-"""What is noted outside the outs: the distances, in MLflow, and what differs between two identical runs."""
+"""What MLflow is told of a generator: its pictures and its distances."""
 
 from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Mapping
 from typing import Any
 
-from lineage import run_name, training_params
-from stage import GENERATOR, MAIN_ROOT, NEIGHBOURS, REPORTS
+from digests import md5
+from lineage import run_name, run_tags, tell_lineage, training_params
+from stage import FOLDER, GENERATOR, INVENTORY, MAIN_ROOT, NEIGHBOURS, PICTURES, REPORTS
 
-import filelock
+from dcgan.files import sha256
+from dcgan.params import CropParams, DownloadParams
+from dcgan.tracking import events
+from dcgan.tracking.spool import Spool
 
-from dcgan.files import sha256, write_json
+
+def record_samples() -> None:
+    """Tells MLflow the pictures."""
+    with events.sending(MAIN_ROOT) as spool:
+        run = _of_generator(spool, "sample")
+        run.artifacts(*(REPORTS / name for name in PICTURES))
 
 
-def record_evaluation() -> None:
-    """Tells MLflow the distances in metrics.json, once for each evaluation.
+def record_evaluation(stage: str) -> None:
+    """Tells MLflow the distances in metrics.json, and registers the generator.
 
     An evaluation is known by its settings and numbers, so that rewritten code that measures the same is the same.
 
     The report does so too, for a store that has not seen an evaluation which DVC restored from its cache.
     """
-    from dcgan.tracking import Tracker
+    from dcgan.report import card
 
     metrics: dict[str, Any] = json.loads((REPORTS / "metrics.json").read_text())
+    data: dict[str, Any] = json.loads((REPORTS / "data.json").read_text())
     names = {"fid_network": "network", "fid_samples": "samples", "fid_repeats": "repeats"}
     names["fid_split"] = "reference_split"
     settings = {key: metrics[name] for key, name in names.items()}
     identity = hashlib.sha256(json.dumps(metrics, sort_keys=True).encode()).hexdigest()[:32]
-    tracker = Tracker(MAIN_ROOT)
-    with tracker.of_generator(sha256(GENERATOR), run_name(), training_params(), identity, settings) as new:
-        if new:
-            tracker.artifacts(NEIGHBOURS)
-            tracker.metrics({key: value for key, value in metrics.items() if isinstance(value, float)})
+    metric = "fid" if "fid" in metrics else "frechet_distance"
+    params = training_params()
+    with events.sending(MAIN_ROOT) as spool:
+        run = _of_generator(spool, stage, identity, settings)
+        run.artifacts(NEIGHBOURS)
+        run.metrics({key: value for key, value in metrics.items() if isinstance(value, float)})
+        protocol = _protocol(params, metrics)
+        name = f"dcgan-{params['dataset']}"
+        run.register(name, metric, metrics[metric], protocol, card.render(metrics, data, params))
 
 
-def record_runtime(stage: str, values: dict[str, Any]) -> None:
-    """Notes what differs between two identical runs, in the git-ignored reports/runtime.json."""
-    path = MAIN_ROOT / REPORTS / "runtime.json"
-    with filelock.FileLock(MAIN_ROOT / "mlflow.lock"):  # experiments can run side by side
-        try:
-            recorded = json.loads(path.read_text())
-        except (FileNotFoundError, ValueError):
-            recorded = {}
-        write_json(path, recorded | {stage: values})
+def _of_generator(
+    spool: Spool, stage: str, evaluation: str | None = None, settings: Mapping[str, Any] | None = None
+) -> events.Run:
+    """The run of the present generator; one that this store has never seen is told all that is known of it."""
+    generator = sha256(GENERATOR)
+    trained = events.Run(spool, {events.GENERATOR: generator})
+    trained.open(run_name(), training_params(), run_tags())
+    trained.tags({"generator_md5": md5(GENERATOR)})
+    trained.restored(REPORTS / "losses.csv", sorted((REPORTS / "progress").glob("*.png")))
+    trained.model(GENERATOR)
+    if evaluation is None:
+        tell_lineage(trained, stage)
+        return trained
+    run = events.Run(spool, {events.GENERATOR: generator, events.EVALUATION: evaluation})
+    run.open(run_name(), training_params(), run_tags(), settings)
+    tell_lineage(run, stage)
+    return run
+
+
+def _protocol(params: Mapping[str, Any], metrics: Mapping[str, Any]) -> dict[str, Any]:
+    """All that two distances must have in common to be compared."""
+    data = {name: params[name] for name in (*DownloadParams.model_fields, *CropParams.model_fields)}
+    if params["dataset"] == "folder":
+        data[str(FOLDER)] = sha256(INVENTORY)
+    return data | {name: metrics[name] for name in ("network", "weights_sha256", "samples", "reference_split")}

@@ -24,7 +24,7 @@ def main(params: Section) -> None:
     )
     with atomic(REPORTS / "report.html") as path:
         path.write_text(html)
-    record_evaluation()
+    record_evaluation("report")
 
 
 if __name__ == "__main__":

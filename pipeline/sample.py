@@ -1,15 +1,13 @@
 """Samples faces from the trained generator: grids, walks between latents, the training as an animation."""
 
-from lineage import run_name, training_params
-from stage import FACES, GENERATOR, MAIN_ROOT, PICTURES, REPORTS, run
+from record import record_samples
+from stage import FACES, GENERATOR, REPORTS, run
 
 from dcgan.params import SampleParams
 
 
 def main(params: SampleParams) -> None:
     from dcgan import images, networks, sampling
-    from dcgan.files import sha256
-    from dcgan.tracking import Tracker
 
     generator = networks.load_generator(GENERATOR)
     settings = generator.settings
@@ -26,9 +24,7 @@ def main(params: SampleParams) -> None:
     images.save_png(REPORTS / "sheet.png", images.grid(between, columns=6))
     images.save_animation(REPORTS / "progress.gif", sorted((REPORTS / "progress").glob("*.png")))
 
-    tracker = Tracker(MAIN_ROOT)
-    with tracker.of_generator(sha256(GENERATOR), run_name(), training_params()):
-        tracker.artifacts(*(REPORTS / name for name in PICTURES))
+    record_samples()
 
 
 if __name__ == "__main__":

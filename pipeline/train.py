@@ -5,12 +5,13 @@ from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
 
+from digests import code_digest
 from environment import from_environment
 from launch import launch, stop_when_told
-from lineage import code_digest, run_name, run_tags, training_params
-from record import record_runtime
+from runtime import record_runtime
 from signals import stop_signal
 from stage import DISCRIMINATOR, FACES, GENERATOR, MAIN_ROOT, REPORTS, run
+from training_run import tell_result, training_run
 
 from dcgan.params import TrainParams
 
@@ -18,9 +19,8 @@ from dcgan.params import TrainParams
 def main(params: TrainParams) -> None:
     from dcgan import batches, hardware, images, networks, ranks, trainer, training
     from dcgan.checkpoint import CheckpointStore, fingerprint
-    from dcgan.files import atomic, sha256, write_csv
+    from dcgan.files import atomic, write_csv
     from dcgan.metrics.quick import quick_distance
-    from dcgan.tracking import Tracker
 
     # Set up.
     machine = hardware.resolve(params.ngpu, params.precision, ranks.local_rank())
@@ -39,18 +39,16 @@ def main(params: TrainParams) -> None:
         parts = {"params": values, "data": data, "code": code_digest("train"), **where}
         mine.check_same(parts)
         identity = fingerprint(parts)
-        store, wanted = CheckpointStore(MAIN_ROOT / "checkpoints", identity), False
+        store = CheckpointStore(MAIN_ROOT / "checkpoints", identity)
         if mine.writes:
-            tracker = Tracker(MAIN_ROOT)
-            tags = {**run_tags(), "data_sha256": data, **{key: str(value) for key, value in where.items()}}
             held.enter_context(store.locked(stop))
-            wanted = held.enter_context(tracker.training(run_name(), identity, training_params(), tags))
+            tracked = held.enter_context(training_run(identity, data, len(faces), where))
         mine.wait()
 
         # Train.
         minutes = from_environment("DCGAN_CHECKPOINT_MINUTES", 2.0)
         interval = round(from_environment("DCGAN_LOG_INTERVAL", 50, least=1))
-        observer = tracker if wanted else training.Nobody()
+        observer = tracked if mine.writes else training.Nobody()
         quality = training.Quality(partial(quick_distance, faces, params.seed), params.distance_kimg, params.keep)
         result = training.train(
             faces, settings, recipe, machine, store, observer, stop, minutes, interval, quality, ranks=mine
@@ -67,10 +65,8 @@ def main(params: TrainParams) -> None:
             folder.mkdir()
             for grid in result.grids:
                 shutil.copyfile(grid, folder / grid.name)
+        tell_result(tracked, result, interval, len(faces) // recipe.batch_size)
         store.finish()
-        if wanted:
-            tracker.metrics(result.speed)
-            tracker.trained(sha256(GENERATOR), result.generator)
         record_runtime("train", {**where, **result.speed})
 
 

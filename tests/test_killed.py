@@ -52,7 +52,9 @@ with atomic(Path("data/raw")) as raw:
 def project(reproduced: Project, tmp_path: Path) -> Project:
     folder = tmp_path / "dcgan"
     shutil.copytree(reproduced.folder, folder, ignore=shutil.ignore_patterns(".git", ".dvc", "checkpoints"))
-    return Project(folder)
+    project = Project(folder)
+    project.env["DCGAN_TRACKING"] = "0"
+    return project
 
 
 @pytest.fixture

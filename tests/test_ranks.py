@@ -109,7 +109,7 @@ def project(reproduced: Project, tmp_path: Path) -> Project:
     project = Project(folder)
     remove_outs(project)
     project.set(("epochs", "6"), ("ngpu", "0"))
-    project.env |= {"OMP_NUM_THREADS": "1", "DCGAN_CHECKPOINT_MINUTES": "0"}
+    project.env |= {"OMP_NUM_THREADS": "1", "DCGAN_CHECKPOINT_MINUTES": "0", "DCGAN_TRACKING": "0"}
     return project
 
 
@@ -156,7 +156,9 @@ def wait_for_checkpoint(project: Project, process: subprocess.Popen[str]) -> Non
 def test_three_ranks_train_track_once_and_give_the_same_bytes_when_one_is_killed(project: Project) -> None:
     """Of three, since a sum of two numbers has no order."""
     project.set(("batch_size", "15"))
+    project.env["DCGAN_TRACKING"] = "1"
     finished(started(project, 3))
+    project.env["DCGAN_TRACKING"] = "0"
     expected = {name: project.read(name) for name in OUTS}
     runtime = json.loads(project.read("reports/runtime.json"))["train"]
     assert runtime["ranks"] == 3 and runtime["images_per_second"] > 0
@@ -201,7 +203,7 @@ def test_ranks_with_other_code_or_data_are_told_apart(project: Project) -> None:
     project.env["DCGAN_CHECKPOINT_MINUTES"] = "2"
     other = project.folder / "pipeline" / "differs.py"
     other.write_text(
-        "import os, sys\nimport lineage\nlineage.code_digest = lambda stage: os.environ['RANK']\n"
+        "import os, sys\nimport digests\ndigests.code_digest = lambda stage: os.environ['RANK']\n"
         "import runpy\nrunpy.run_path('pipeline/train.py', run_name='__main__')\n"
     )
     command = [*TORCHRUN, "--max-restarts", "0", "--nproc-per-node", "2", str(other)]

@@ -91,7 +91,30 @@ def test_the_run_holds_parameters_curves_pictures_metrics_and_model(reproduced: 
         "progress.gif",
     } <= names
     assert len(client.list_artifacts(run.info.run_id, "images")) > 0
-    assert len(mlflow.search_logged_models([run.info.experiment_id], output_format="list")) == 1
+    models = client.search_logged_models([run.info.experiment_id])
+    assert sorted(model.name for model in models) == ["generator", "generator_program"]
+    version = client.get_model_version_by_alias("dcgan-avatars", "champion")
+    assert version.run_id == run.info.run_id and f"**{metrics['frechet_distance']:g}**" in version.description
+
+
+def test_the_run_says_what_it_was_made_of(reproduced: Project) -> None:
+    (run,) = runs(reproduced)
+    tags = run.data.tags
+    first_commit = reproduced.run("git", "rev-list", "--max-parents=0", "HEAD").stdout.strip()
+    assert (tags["git_commit"], tags["git_dirty"], tags["command"]) == (first_commit, "false", "dvc repro")
+    assert tags["mlflow.source.git.commit"] == first_commit and tags["processor"] and tags["torch"]
+    (dataset,) = run.inputs.dataset_inputs
+    assert dataset.dataset.name == "avatars" and tags["data_sha256"].startswith(dataset.dataset.digest)
+    folder = Path(mlflow.MlflowClient().download_artifacts(run.info.run_id, "lineage"))
+    assert {path.name for path in folder.iterdir()} == {"digests.json", "requirements.txt"}
+    assert f"mlflow=={mlflow.__version__}" in (folder / "requirements.txt").read_text().split()
+    # Every digest that dvc.lock has, but for the out of the last stage, which is hashed when it has ended.
+    told = json.loads((folder / "digests.json").read_text())
+    lock = yaml.safe_load(reproduced.read("dvc.lock"))["stages"]
+    for stage in (set(lock) - {"inventory", "weights", "reference"}) | {"inventory"}:
+        for side in ("deps", "outs"):
+            assert told[stage][side] == {entry["path"]: entry["md5"] for entry in lock[stage].get(side, [])}, stage
+    assert set(told) == set(STAGES)
 
 
 def test_an_experiment_runs_what_depends_on_it_and_stands_beside_the_first(project: Project) -> None:
@@ -112,6 +135,25 @@ def test_an_experiment_runs_what_depends_on_it_and_stands_beside_the_first(proje
     assert ran(project.run("dvc", "repro").stdout) == [] and len(runs(project)) == 3
 
 
+def test_a_result_that_no_store_has_seen_is_imported_by_sync_alone(project: Project) -> None:
+    (project.folder / "mlflow.db").unlink()
+    assert ran(project.run("dvc", "repro").stdout) == [] and not (project.folder / "mlflow.db").exists()
+    for _ in range(2):
+        result = project.run("python", "-m", "dcgan", "sync")
+        assert result.returncode == 0, result.stdout
+        (run,) = runs(project)
+    metrics = json.loads(project.read("reports/metrics.json"))
+    assert run.data.tags["restored"] == "true" and run.data.params["lr"] == "0.001"
+    assert run.data.metrics["frechet_distance"] == metrics["frechet_distance"]
+    client = mlflow.MlflowClient()
+    curve = client.get_metric_history(run.info.run_id, "d_loss")
+    assert [point.step for point in curve] == [*pd.read_csv(project.folder / "reports/losses.csv")["step"]]
+    assert len(client.list_artifacts(run.info.run_id, "images")) == 4  # two epochs, each with a small one beside it
+    project.set(("lr", "0.5"))
+    result = project.run("python", "-m", "dcgan", "sync")
+    assert result.returncode == 1 and "not what dvc.lock says (train)" in result.stdout and len(runs(project)) == 1
+
+
 def test_a_clone_gives_the_same_lock_and_its_own_store_the_same_distance(reproduced: Project, tmp_path: Path) -> None:
     clone = Project(tmp_path / "clone")
     reproduced.run("git", "clone", "-q", ".", str(clone.folder), check=True)
@@ -125,10 +167,11 @@ def test_a_clone_gives_the_same_lock_and_its_own_store_the_same_distance(reprodu
 
 def test_two_fresh_clones_give_the_same_lock(reproduced: Project, tmp_path: Path) -> None:
     other = Project.create(tmp_path / "other")
-    result = other.run("dvc", "repro")
+    result = other.run("dvc", "repro", DCGAN_TRACKING="0")
     assert result.returncode == 0, result.stdout
     assert ran(result.stdout) == STAGES
     assert other.read("dvc.lock") == reproduced.read("dvc.lock")
+    assert not list(other.folder.glob("ml*"))  # nothing was told, and nothing is kept to be told
 
 
 def test_the_best_generator_is_kept_when_asked(project: Project) -> None:

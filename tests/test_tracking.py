@@ -3,151 +3,375 @@
 from __future__ import annotations
 
 import logging
+import os
+import signal
+import socket
+import sqlite3
 import subprocess
 import sys
+import threading
+import time
+import urllib.request
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import mlflow
 import numpy as np
 import pytest
 import torch
+from mlflow import MlflowClient
+from mlflow.entities import Run as Found
 from project import ROOT
 
+from dcgan import networks
 from dcgan.errors import Interrupted
 from dcgan.networks import Generator, Settings
-from dcgan.tracking import EXPERIMENT, Tracker
+from dcgan.tracking import registry, sender, store
+from dcgan.tracking.events import EVALUATION, FINGERPRINT, GENERATOR, SPOOL, Run, sending
+from dcgan.tracking.spool import Spool
 
 SMALL = Settings(image_size=32, nz=8, ngf=4, ndf=4)
 PARAMS = {"lr": 0.1, "crop_size": None}
 
 
-@pytest.fixture(autouse=True)
-def no_run_left_open() -> Iterator[None]:
-    yield
-    assert mlflow.active_run() is None
+@pytest.fixture(scope="module")
+def empty_store(tmp_path_factory: pytest.TempPathFactory) -> bytes:
+    """A database as its first use leaves it, since making one takes seconds."""
+    root = tmp_path_factory.mktemp("store")
+    MlflowClient(f"sqlite:///{root / 'mlflow.db'}").search_experiments()
+    return (root / "mlflow.db").read_bytes()
 
 
-def runs(root: Path) -> list[mlflow.entities.Run]:
-    mlflow.set_tracking_uri(f"sqlite:///{root / 'mlflow.db'}")
-    found: list[mlflow.entities.Run] = mlflow.search_runs(
-        experiment_names=[EXPERIMENT], output_format="list", order_by=["start_time"]
-    )
-    return found
+@pytest.fixture
+def root(tmp_path: Path, empty_store: bytes) -> Path:
+    (tmp_path / "mlflow.db").write_bytes(empty_store)
+    return tmp_path
 
 
-def train(root: Path, fingerprint: str, sha: str) -> None:
-    tracker = Tracker(root)
-    with tracker.training("name", fingerprint, PARAMS, {"device": "cpu"}) as wanted:
-        if wanted:
-            tracker.losses(10, {"d_loss": 1.0})
-            tracker.losses(20, {"d_loss": 0.5})
-            tracker.grid(20, np.zeros((8, 8, 3), np.uint8))
-            tracker.trained(sha, Generator(SMALL))
+@pytest.fixture(scope="module")
+def generator(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("models") / "generator.safetensors"
+    torch.manual_seed(0)
+    networks.save(path, Generator(SMALL).eval(), SMALL, {})
+    return path
 
 
-def test_a_training_is_one_run_with_curves_pictures_and_model(tmp_path: Path) -> None:
-    train(tmp_path, "f1", "sha1")
-    (run,) = runs(tmp_path)
+def sent(root: Path) -> bool:
+    """Sends what is in the spool, as a sender does at its end."""
+    ended = threading.Event()
+    ended.set()
+    return sender.send_until(ended, Spool(root / SPOOL), root)
+
+
+def client_of(root: Path) -> MlflowClient:
+    return MlflowClient(f"sqlite:///{root / 'mlflow.db'}")
+
+
+def runs(client: MlflowClient) -> list[Found]:
+    experiment = client.get_experiment_by_name(store.EXPERIMENT)
+    return list(client.search_runs([experiment.experiment_id], order_by=["start_time"])) if experiment else []
+
+
+def training(root: Path, fingerprint: str = "f1") -> Run:
+    run = Run(Spool(root / SPOOL), {FINGERPRINT: fingerprint})
+    run.open("name", PARAMS, {"device": "cpu"})
+    return run
+
+
+def train(root: Path, fingerprint: str = "f1", sha: str = "sha1") -> None:
+    run = training(root, fingerprint)
+    with run.ended():
+        run.losses(10, {"d_loss": 1.0})
+        run.losses(20, {"d_loss": 0.5})
+        run.grid(20, np.zeros((8, 8, 3), np.uint8))
+        run.tags({GENERATOR: sha})
+
+
+def evaluation(root: Path, identity: str, samples: int, sha: str = "sha1") -> Run:
+    run = Run(Spool(root / SPOOL), {GENERATOR: sha, EVALUATION: identity})
+    run.open("evaluated", PARAMS, {}, {"fid_samples": samples})
+    run.metrics({"frechet_distance": float(samples)})
+    return run
+
+
+def curve(client: MlflowClient, run: Found, name: str = "d_loss") -> list[tuple[int, float]]:
+    return [(point.step, point.value) for point in client.get_metric_history(run.info.run_id, name)]
+
+
+# Runs.
+
+
+def test_a_training_is_one_run_with_curves_and_pictures(root: Path) -> None:
+    train(root)
+    assert sent(root)
+    (run,) = runs(client_of(root))
     assert run.info.status == "FINISHED" and run.data.params == {"lr": "0.1", "crop_size": ""}
-    client = mlflow.MlflowClient()
-    history = client.get_metric_history(run.info.run_id, "d_loss")
-    assert [(point.step, point.value) for point in history] == [(10, 1.0), (20, 0.5)]
-    assert run.info.artifact_uri.startswith((tmp_path / "mlartifacts").as_uri())
-    assert any(item.path.endswith(".png") for item in client.list_artifacts(run.info.run_id, "images"))
+    assert run.data.tags["device"] == "cpu" and run.data.tags[GENERATOR] == "sha1"
+    assert curve(client_of(root), run) == [(10, 1.0), (20, 0.5)]
+    assert run.info.artifact_uri.startswith((root / "mlartifacts").as_uri())
+    assert len(client_of(root).list_artifacts(run.info.run_id, "images")) == 2  # MLflow keeps a small one beside it
 
 
-def test_the_model_is_an_exported_program_that_takes_any_number_of_latents(tmp_path: Path) -> None:
-    generator = Generator(SMALL).eval()
-    tracker = Tracker(tmp_path)
-    with tracker.training("name", "f1", PARAMS, {}):
-        tracker.trained("sha1", generator)
-    (model,) = mlflow.search_logged_models(output_format="list")
-    files = [path for path in (tmp_path / "mlartifacts").rglob("*") if path.is_file()]
-    assert any(path.suffix == ".pt2" for path in files)
-    assert not any(path.suffix in (".pkl", ".pth", ".pickle") for path in files)
-    latents = np.random.default_rng(0).normal(size=(5, 8)).astype(np.float32)
-    pictures = mlflow.pyfunc.load_model(model.model_uri).predict(latents)
-    with torch.no_grad():
-        np.testing.assert_allclose(pictures, generator(torch.from_numpy(latents)).numpy(), atol=1e-5)
+def test_what_is_told_again_counts_once(root: Path, generator: Path) -> None:
+    for _ in range(2):
+        train(root)
+        run = Run(Spool(root / SPOOL), {GENERATOR: "sha1"})
+        run.model(generator)
+        run.dataset("avatars", "digest", {"uri": "data/faces"}, {"faces": 3})
+        assert sent(root)
+    (found,) = runs(client_of(root))
+    assert curve(client_of(root), found) == [(10, 1.0), (20, 0.5)]
+    assert len(client_of(root).list_artifacts(found.info.run_id, "images")) == 2
+    models = client_of(root).search_logged_models([found.info.experiment_id])
+    assert sorted(model.name for model in models) == ["generator", "generator_program"]
+    (dataset,) = found.inputs.dataset_inputs
+    assert (dataset.dataset.name, dataset.dataset.digest) == ("avatars", "digest")
 
 
-def test_a_training_that_was_interrupted_goes_on_in_its_run(tmp_path: Path) -> None:
-    tracker = Tracker(tmp_path)
-    with pytest.raises(Interrupted), tracker.training("name", "f1", PARAMS, {}):
-        tracker.losses(10, {"d_loss": 1.0})
+def test_a_training_that_was_interrupted_goes_on_in_its_run(root: Path) -> None:
+    run = training(root)
+    with pytest.raises(Interrupted), run.ended():
+        run.losses(10, {"d_loss": 1.0})
         raise Interrupted(15)
-    assert [run.info.status for run in runs(tmp_path)] == ["KILLED"]
-    train(tmp_path, "f1", "sha1")
-    (run,) = runs(tmp_path)
-    assert run.info.status == "FINISHED" and run.data.tags["generator_sha256"] == "sha1"
+    assert sent(root)
+    assert [run.info.status for run in runs(client_of(root))] == ["KILLED"]
+    training(root)
+    assert sent(root)
+    assert [run.info.status for run in runs(client_of(root))] == ["RUNNING"]
+    train(root)
+    assert sent(root)
+    (found,) = runs(client_of(root))
+    assert found.info.status == "FINISHED" and curve(client_of(root), found) == [(10, 1.0), (20, 0.5)]
 
 
-def test_a_training_that_is_known_logs_nothing_twice(tmp_path: Path) -> None:
-    train(tmp_path, "f1", "sha1")
-    train(tmp_path, "f1", "sha1")
-    (run,) = runs(tmp_path)
-    assert len(mlflow.MlflowClient().get_metric_history(run.info.run_id, "d_loss")) == 2
+def test_another_training_is_another_run(root: Path) -> None:
+    train(root, "f1", "sha1")
+    train(root, "f2", "sha2")
+    assert sent(root) and len(runs(client_of(root))) == 2
 
 
-def test_another_training_is_another_run(tmp_path: Path) -> None:
-    train(tmp_path, "f1", "sha1")
-    train(tmp_path, "f2", "sha2")
-    assert len(runs(tmp_path)) == 2
-
-
-def evaluate(root: Path, evaluation: str, samples: int) -> None:
-    tracker = Tracker(root)
-    with tracker.of_generator("sha1", "name", PARAMS, evaluation, {"fid_samples": samples}):
-        tracker.metrics({"frechet_distance": float(samples)})
-
-
-def test_the_first_evaluation_joins_the_training_and_others_stand_beside_it(tmp_path: Path) -> None:
-    train(tmp_path, "f1", "sha1")
-    evaluate(tmp_path, "e1", 100)
-    evaluate(tmp_path, "e1", 100)
-    evaluate(tmp_path, "e2", 200)
-    evaluate(tmp_path, "e2", 200)
-    first, second = runs(tmp_path)
+def test_the_first_evaluation_joins_the_training_and_others_stand_beside_it(root: Path) -> None:
+    train(root)
+    for identity, samples in (("e1", 100), ("e1", 100), ("e2", 200), ("e2", 200)):
+        evaluation(root, identity, samples)
+    assert sent(root)
+    first, second = runs(client_of(root))
     assert first.data.params["fid_samples"] == "100" and first.data.metrics["frechet_distance"] == 100
     assert second.data.params == {"lr": "0.1", "crop_size": "", "fid_samples": "200"}
-    assert second.data.tags["trained_in"] == first.info.run_id
+    assert second.data.tags["trained_in"] == first.info.run_id and second.info.status == "FINISHED"
 
 
-def test_samples_go_to_the_run_that_trained(tmp_path: Path) -> None:
-    train(tmp_path, "f1", "sha1")
+def test_a_generator_that_the_store_has_never_seen_gets_a_run_marked_restored(root: Path, tmp_path: Path) -> None:
+    losses, grid = tmp_path / "losses.csv", tmp_path / "epoch_00001.png"
+    losses.write_text("step,d_loss,penalty\n2,0.5,\n4,0.25,0.125\n")
+    run = Run(Spool(root / SPOOL), {GENERATOR: "sha1"})
+    run.grid(1, np.zeros((8, 8, 3), np.uint8))
+    grid.write_bytes(next((root / SPOOL / "files").iterdir()).read_bytes())
+    for _ in range(2):
+        run.open("restored", PARAMS, {})
+        run.restored(losses, [grid])
+    evaluation(root, "e1", 100)
+    assert sent(root)
+    (found,) = runs(client_of(root))
+    assert found.data.tags["restored"] == "true" and found.data.params["lr"] == "0.1"
+    assert curve(client_of(root), found) == [(2, 0.5), (4, 0.25)]
+    assert curve(client_of(root), found, "penalty") == [(4, 0.125)]
+    assert len(client_of(root).list_artifacts(found.info.run_id, "images")) == 2
+    assert found.data.metrics["frechet_distance"] == 100
+
+
+def test_a_training_that_the_store_has_seen_takes_no_coarser_curves(root: Path, tmp_path: Path) -> None:
+    train(root)
+    losses = tmp_path / "losses.csv"
+    losses.write_text("step,d_loss\n15,0.5\n")
+    Run(Spool(root / SPOOL), {GENERATOR: "sha1"}).restored(losses, [])
+    assert sent(root)
+    (found,) = runs(client_of(root))
+    assert curve(client_of(root), found) == [(10, 1.0), (20, 0.5)]
+
+
+def test_files_and_texts_go_to_the_run_under_their_names(root: Path, tmp_path: Path) -> None:
     picture = tmp_path / "samples.png"
     picture.write_bytes(b"picture")
-    tracker = Tracker(tmp_path)
-    with tracker.of_generator("sha1", "name", PARAMS):
-        tracker.artifacts(picture)
-    (run,) = runs(tmp_path)
-    assert "samples.png" in [item.path for item in mlflow.MlflowClient().list_artifacts(run.info.run_id)]
+    run = training(root)
+    run.artifacts(picture)
+    run.text("lineage/digests.json", "{}")
+    assert sent(root)
+    (found,) = runs(client_of(root))
+    folder = Path(client_of(root).download_artifacts(found.info.run_id, ""))
+    assert (folder / "samples.png").read_bytes() == b"picture" and (folder / "lineage/digests.json").read_text() == "{}"
 
 
-def test_a_generator_that_the_store_has_never_seen_gets_a_run_marked_restored(tmp_path: Path) -> None:
-    evaluate(tmp_path, "e1", 100)
-    (run,) = runs(tmp_path)
-    assert run.data.tags["restored"] == "true" and run.data.params["lr"] == "0.1"
+# Models.
 
 
-def test_a_dead_server_costs_a_warning_and_nothing_else(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+def test_the_exported_program_takes_any_number_of_latents_and_no_model_is_a_pickle(root: Path, generator: Path) -> None:
+    training(root).model(generator)
+    assert sent(root)
+    found = client_of(root).search_logged_models([runs(client_of(root))[0].info.experiment_id])
+    program = next(model for model in found if model.name == "generator_program")
+    files = [path for path in (root / "mlartifacts").rglob("*") if path.is_file()]
+    assert any(path.suffix == ".pt2" for path in files) and any(path.suffix == ".safetensors" for path in files)
+    assert not any(path.suffix in (".pkl", ".pth", ".pickle") for path in files)
+    latents = np.random.default_rng(0).normal(size=(5, 8)).astype(np.float32)
+    pictures = mlflow.pyfunc.load_model(program.artifact_location).predict(latents)
+    with torch.no_grad():
+        expected = networks.load_generator(generator)(torch.from_numpy(latents)).numpy()
+    np.testing.assert_allclose(pictures, expected, atol=1e-5)
+
+
+def test_the_champion_is_the_nearest_of_its_protocol(root: Path, generator: Path) -> None:
+    def measured(sha: str, distance: float, protocol: str) -> None:
+        run = Run(Spool(root / SPOOL), {FINGERPRINT: sha})
+        run.open(sha, PARAMS, {})
+        run.model(generator)
+        run.tags({GENERATOR: sha})
+        run.register("dcgan-avatars", "frechet_distance", distance, {"samples": protocol}, f"card of {sha}")
+        assert sent(root)
+
+    def champion() -> str:
+        return str(client_of(root).get_model_version_by_alias("dcgan-avatars", registry.CHAMPION).tags[GENERATOR])
+
+    measured("good", 200, "2000")
+    assert champion() == "good"
+    measured("bad", 300, "2000")
+    measured("other", 50, "100")  # cannot be compared
+    assert champion() == "good"
+    measured("best", 100, "2000")
+    measured("equal", 100, "2000")
+    measured("best", 100, "2000")
+    assert champion() == "best"
+    versions = client_of(root).search_model_versions("name = 'dcgan-avatars'")
+    assert sorted(version.tags[GENERATOR] for version in versions) == ["bad", "best", "equal", "good", "other"]
+    assert {version.description for version in versions} >= {"card of best"}
+    # The champion that somebody chose makes its protocol count.
+    other = next(version for version in versions if version.tags[GENERATOR] == "other")
+    client_of(root).set_registered_model_alias("dcgan-avatars", registry.CHAMPION, other.version)
+    measured("better", 10, "2000")
+    assert champion() == "other"
+    measured("better", 20, "100")
+    assert champion() == "better"
+
+
+# Failures.
+
+
+def free_port() -> int:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        return int(free.getsockname()[1])
+
+
+@contextmanager
+def server(root: Path, port: int) -> Iterator[None]:
+    """A tracking server, killed at the end of the block."""
+    command = [sys.executable, "-m", "mlflow", "server", "--host", "127.0.0.1", "--port", str(port), "--workers", "1"]
+    command += [
+        "--backend-store-uri",
+        f"sqlite:///{root / 'mlflow.db'}",
+        "--artifacts-destination",
+        str(root / "files"),
+    ]
+    process = subprocess.Popen(
+        command, cwd=root, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True
+    )
+    try:
+        while process.poll() is None:
+            try:
+                urllib.request.urlopen(f"http://127.0.0.1:{port}/health", timeout=5)
+                break
+            except OSError:
+                time.sleep(0.05)  # polls; the test's own time limit bounds it
+        assert process.poll() is None, "the server ended"
+        yield
+    finally:
+        os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+
+
+def test_a_server_that_is_killed_and_started_again_has_the_whole_run_in_the_end(
+    root: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://127.0.0.1:9")  # the discard port: nothing listens
-    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
+    port = free_port()
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"http://127.0.0.1:{port}")
+    run = training(root)
+    run.losses(1, {"d_loss": 1.0})
+    assert not sent(root)  # down at the start
+    with server(root, port):
+        run.losses(2, {"d_loss": 2.0})
+        assert sent(root)
+    run.losses(3, {"d_loss": 3.0})
+    run.grid(3, np.zeros((8, 8, 3), np.uint8))
+    assert not sent(root)  # down in the middle
+    run.end("FINISHED")
+    assert len(Spool(root / SPOOL)) == 3
+    with server(root, port):
+        assert sent(root)
+    (found,) = runs(client_of(root))
+    assert curve(client_of(root), found) == [(1, 1.0), (2, 2.0), (3, 3.0)] and found.info.status == "FINISHED"
+    assert len(Spool(root / SPOOL)) == 0
+
+
+def test_a_dead_server_costs_one_warning_and_what_was_told_is_kept(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://user:hunter22@127.0.0.1:9")  # the discard port: nothing listens
+    monkeypatch.setattr(sender, "_INTERVAL", 0.01)
+    with sending(tmp_path) as spool:
+        run = Run(spool, {FINGERPRINT: "f1"})
+        run.open("name", PARAMS, {})
+        run.losses(1, {"d_loss": 1.0})
+    err = capfd.readouterr().err
+    assert err.count("WARNING") == 1 and "python -m dcgan sync" in err and "hunter22" not in err
+    assert len(spool) == 2 and not (tmp_path / "mlflow.db").exists()
+    monkeypatch.delenv("MLFLOW_TRACKING_URI")
+    assert sent(tmp_path)
+    assert curve(client_of(tmp_path), runs(client_of(tmp_path))[0]) == [(1, 1.0)]
+
+
+def test_a_locked_database_is_waited_for(root: Path, caplog: pytest.LogCaptureFixture) -> None:
+    train(root)
+    assert sent(root)
+    run = training(root)
+    run.losses(30, {"d_loss": 0.25})
+    lock = sqlite3.connect(root / "mlflow.db")
+    lock.execute("BEGIN EXCLUSIVE")
     with caplog.at_level(logging.WARNING):
-        train(tmp_path, "f1", "sha1")
-        evaluate(tmp_path, "e1", 100)
-    assert [record.message for record in caplog.records if "MLflow could not record" in record.message] != []
-    assert not (tmp_path / "mlflow.db").exists()
+        assert not sent(root)
+    lock.close()
+    assert len([record for record in caplog.records if "MLflow cannot be told now" in record.message]) == 1
+    assert sent(root)
+    assert curve(client_of(root), runs(client_of(root))[0])[-1] == (30, 0.25)
+
+
+def test_a_disk_that_takes_no_spool_costs_one_warning(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    (tmp_path / SPOOL).write_text("in the way")
+    run = Run(Spool(tmp_path / SPOOL), {FINGERPRINT: "f1"})
+    for step in range(3):
+        run.losses(step, {"d_loss": 1.0})
+    assert len([record for record in caplog.records if "nothing more is told" in record.message]) == 1
+
+
+def test_what_mlflow_refuses_does_not_stop_what_comes_after_it(root: Path, caplog: pytest.LogCaptureFixture) -> None:
+    run = training(root)
+    run.points([(1, {"a name with \n in it": 1.0})])
+    Run(Spool(root / SPOOL), {FINGERPRINT: "unknown"}).losses(1, {"d_loss": 1.0})
+    run.text("after.txt", "after")
+    run.losses(2, {"d_loss": 2.0})
+    assert sent(root) and len(Spool(root / SPOOL)) == 0
+    assert "was it deleted" in caplog.text
+    (found,) = runs(client_of(root))
+    assert curve(client_of(root), found) == [(2, 2.0)]
 
 
 def test_processes_that_meet_an_empty_store_do_not_break_each_other(tmp_path: Path) -> None:
     code = (
-        "import sys, pathlib; from dcgan.tracking import Tracker\n"
-        "t = Tracker(pathlib.Path(sys.argv[1]))\n"
-        "with t.training(sys.argv[2], sys.argv[2], {}, {}): t.losses(1, {'d_loss': 1.0})"
+        "import sys, pathlib; from dcgan.tracking.events import Run, sending\n"
+        "with sending(pathlib.Path(sys.argv[1])) as spool:\n"
+        "    run = Run(spool, {'fingerprint': sys.argv[2]})\n"
+        "    run.open(sys.argv[2], {}, {})\n"
+        "    run.losses(1, {'d_loss': 1.0})\n"
     )
     started = [
         subprocess.Popen([sys.executable, "-c", code, str(tmp_path), name], cwd=ROOT, stderr=subprocess.PIPE, text=True)
@@ -155,5 +379,5 @@ def test_processes_that_meet_an_empty_store_do_not_break_each_other(tmp_path: Pa
     ]
     for process in started:
         _, errors = process.communicate()
-        assert process.returncode == 0, errors
-    assert sorted(run.info.run_name for run in runs(tmp_path)) == ["a", "b", "c"]
+        assert process.returncode == 0 and "WARNING" not in errors, errors
+    assert sorted(run.info.run_name for run in runs(client_of(tmp_path))) == ["a", "b", "c"]

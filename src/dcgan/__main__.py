@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import subprocess
 import sys
 from pathlib import Path
 
@@ -49,6 +50,19 @@ def _parser() -> argparse.ArgumentParser:
     faces.add_argument("--out", type=Path, required=True, help="a new folder")
     faces.set_defaults(run=_faces)
 
+    sync = commands.add_parser("sync", help="tell MLflow what it has not been told, and a result that DVC restored")
+    sync.set_defaults(run=_sync)
+
+    runs = commands.add_parser("runs", help="the MLflow runs of a generator")
+    runs.add_argument("what", help="its file, or the DVC experiment or git revision that has it")
+    runs.set_defaults(run=_runs)
+
+    reproduce = commands.add_parser("reproduce", help="how to rebuild the result of an MLflow run")
+    reproduce.add_argument("run_id", metavar="RUN_ID")
+    reproduce.add_argument("--go", action="store_true", help="rebuild it, and compare the hashes")
+    reproduce.add_argument("--into", type=Path, help="the new worktree's folder; beside the project if not given")
+    reproduce.set_defaults(run=_reproduce)
+
     distance = commands.add_parser("distance", help="the Frechet distance of two folders of pictures")
     distance.add_argument("folders", type=Path, nargs=2, metavar="FOLDER")
     distance.add_argument("--network", choices=("inception", "efficientnet_lite0"), default="inception")
@@ -94,6 +108,30 @@ def _faces(options: argparse.Namespace) -> None:
     if not len(faces):
         raise UserError(f"--split: {options.split} has no faces in this data set; give another.")
     folders.write_folder(options.out, lambda numbers: faces[numbers], len(faces), "writing")
+
+
+def _sync(options: argparse.Namespace) -> None:
+    done = subprocess.run([sys.executable, str(_project_root() / "pipeline" / "sync.py")], check=False)
+    sys.exit(done.returncode)
+
+
+def _runs(options: argparse.Namespace) -> None:
+    from dcgan import reproduce
+
+    for run in reproduce.runs_of(_project_root(), options.what):
+        measured = {name: run.data.metrics[name] for name in ("fid", "frechet_distance") if name in run.data.metrics}
+        distance = ", ".join(f"{name} {value:g}" for name, value in measured.items()) or "not measured"
+        print(f"{run.info.run_id}  {run.info.run_name}  {distance}")
+
+
+def _reproduce(options: argparse.Namespace) -> None:
+    from dcgan import reproduce
+
+    root = _project_root()
+    plan = reproduce.plan(root, options.run_id, options.into)
+    print("\n".join(plan.commands()), flush=True)
+    if options.go:
+        reproduce.go(root, plan)
 
 
 def _distance(options: argparse.Namespace) -> None:

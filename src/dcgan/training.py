@@ -86,6 +86,7 @@ class Result:
     grids: list[Path]  # PNG files in the checkpoint store: the fixed latents' pictures after each epoch
     # Of this process: images_per_second, shares of its time, peak memory; empty if all was done before.
     speed: dict[str, float]
+    resumed: bool  # some of it was done by an earlier process
 
 
 def train(
@@ -192,8 +193,7 @@ def train(
         if done % log_interval == 0 or done == steps:
             with timed("logging"):
                 check()
-                means = history[logged:done].nanmean(dim=0).tolist()
-                values = {name: value for name, value in zip(COLUMNS, means, strict=True) if not math.isnan(value)}
+                ((_, values),) = points(history[logged:done].cpu().numpy(), log_interval)
                 observer.losses(done, values)
                 logged = done
                 latest.update(values)
@@ -242,6 +242,7 @@ def train(
         distances=distances,
         grids=grids,
         speed=speed,
+        resumed=first > 0,
     )
 
 
@@ -272,6 +273,20 @@ def _describe(values: dict[str, float]) -> str:
     """The losses as the DCGAN tutorials print them."""
     text = "Loss_D {d_loss:.3f} Loss_G {g_loss:.3f} D(x) {d_real:.3f} D(G(z)) {d_fake_before:.3f} / {d_fake_after:.3f}"
     return text.format(**values) if values else ""
+
+
+def points(history: npt.NDArray[np.float32], interval: int) -> list[tuple[int, dict[str, float]]]:
+    """The curves' points as an observer is told them: the means of every `interval` steps, and of those at the end.
+
+    A mean is of those steps that have the value; without one there is no point.
+    """
+    found = []
+    for start in range(0, len(history), interval):
+        part = history[start : start + interval]
+        columns = {name: part[~np.isnan(part[:, i]), i] for i, name in enumerate(COLUMNS)}
+        means = {name: float(values.mean(dtype=np.float64)) for name, values in columns.items() if len(values)}
+        found.append((start + len(part), means))
+    return found
 
 
 def loss_table(

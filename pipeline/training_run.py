@@ -1,0 +1,53 @@
+"""What MLflow is told of a training."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+from digests import md5
+from lineage import run_name, run_tags, tell_lineage, training_params
+from stage import GENERATOR, MAIN_ROOT
+
+from dcgan.files import sha256
+from dcgan.params import CropParams, DownloadParams
+from dcgan.tracking import events
+
+if TYPE_CHECKING:
+    from dcgan.training import Result
+
+
+@contextmanager
+def training_run(fingerprint: str, data: str, faces: int, where: Mapping[str, str | int]) -> Iterator[events.Run]:
+    """The run of the training that the block is.
+
+    Args:
+        data: the digest of the faces.
+        faces: how many they are.
+        where: the machine, as far as the bytes depend on it.
+    """
+    known_by = {events.FINGERPRINT: fingerprint}
+    params = training_params()
+    with events.sending(MAIN_ROOT, load_of=known_by) as spool:
+        run = events.Run(spool, known_by)
+        with run.ended():
+            described = {key: str(value) for key, value in where.items()}
+            run.open(run_name(), params, {**run_tags(), "data_sha256": data, **described})
+            about = {name: params[name] for name in (*DownloadParams.model_fields, *CropParams.model_fields)}
+            run.dataset(params["dataset"], data[:32], {"uri": "data/faces", **about}, {"faces": faces})
+            yield run
+
+
+def tell_result(run: events.Run, result: Result, log_interval: int, steps_per_epoch: int) -> None:
+    """What came of the training, once its outs are written."""
+    from dcgan import training
+
+    if result.resumed:  # a killed process may not have told all that it had done
+        run.points(training.points(result.history, log_interval))
+        run.points([(step, {"quick_frechet_distance": value}) for step, value in result.distances.items()])
+        run.grids(result.grids, steps_per_epoch)
+    run.metrics(result.speed)
+    run.model(GENERATOR)
+    run.tags({events.GENERATOR: sha256(GENERATOR), "generator_md5": md5(GENERATOR)})
+    tell_lineage(run, "train")

@@ -1,0 +1,56 @@
+"""What a run was computed with: the machine, the packages, the command."""
+
+from __future__ import annotations
+
+import getpass
+import importlib.metadata
+import json
+import os
+import platform
+from pathlib import Path
+
+import psutil
+
+from dcgan.tracking.private import command_line, environment
+
+_VARIABLES = ("DCGAN_", "DVC_", "OMP_", "CUDA_", "CELEBA_")
+
+
+def machine() -> dict[str, str]:
+    """Tags for MLflow; secrets are taken out."""
+    return {
+        "command": _command(),
+        "environment": json.dumps(environment(os.environ, _VARIABLES)),
+        "python": platform.python_version(),
+        "host": platform.node(),
+        "processor": _processor(),
+        "cores": str(len(os.sched_getaffinity(0))),
+        "memory_gb": str(round(psutil.virtual_memory().total / 1e9)),
+        **{name: importlib.metadata.version(name) for name in ("dvc", "mlflow", "torchvision")},
+        "mlflow.user": getpass.getuser(),
+    }
+
+
+def packages() -> str:
+    """All that is installed, as a file of requirements."""
+    names = {f"{each.name}=={each.version}\n" for each in importlib.metadata.distributions()}
+    return "".join(sorted(names, key=str.lower))
+
+
+def _command() -> str:
+    """The `dvc` command that started this process, or the process's own."""
+    own = psutil.Process()
+    commands = [process.cmdline() for process in (own, *own.parents()) if process.is_running()]
+    for words in commands:
+        at = next((i for i, word in enumerate(words[:3]) if Path(word).name == "dvc"), None)
+        if at is not None:
+            return command_line(["dvc", *words[at + 1 :]])
+    return command_line([Path(commands[0][0]).name, *commands[0][1:]])
+
+
+def _processor() -> str:
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        return platform.processor()
+    return next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), platform.machine())

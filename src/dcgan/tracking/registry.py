@@ -1,0 +1,86 @@
+"""MLflow's registry: each evaluated generator is a version, and the nearest one of a protocol is the champion."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+
+from mlflow import MlflowClient
+from mlflow.entities import LoggedModel, Run
+from mlflow.entities.model_registry import ModelVersion
+from mlflow.exceptions import MlflowException
+
+from dcgan.tracking.events import GENERATOR
+
+CHAMPION = "champion"
+_ABOUT = (
+    "Generators of faces, trained by DCGAN. The alias `champion` is the version with the least distance among those "
+    "that were measured by the same protocol as the champion; move it by hand to make another protocol count."
+)
+
+
+def protocol_id(protocol: Mapping[str, str]) -> str:
+    """A short name of a protocol: all that two distances must have in common to be compared."""
+    return hashlib.sha256(json.dumps(dict(protocol), sort_keys=True).encode()).hexdigest()[:12]
+
+
+def register(
+    client: MlflowClient,
+    name: str,
+    model: LoggedModel,
+    run: Run,
+    metric: str,
+    distance: float,
+    protocol: Mapping[str, str],
+    card: str,
+) -> None:
+    """Makes the generator a version of `name`, with its distance; one that is there gains a distance."""
+    try:
+        client.create_registered_model(name, description=_ABOUT)
+    except MlflowException as error:
+        if error.error_code != "RESOURCE_ALREADY_EXISTS":
+            raise
+    sha, mine = run.data.tags[GENERATOR], protocol_id(protocol)
+    there = _versions(client, name)
+    version = next((v for v in there if v.tags.get(GENERATOR) == sha), None)
+    if version is None:
+        tags = {GENERATOR: sha, "protocol": mine, "metric": metric}
+        version = client.create_model_version(
+            name, f"models:/{model.model_id}", run.info.run_id, tags, description=card, model_id=model.model_id
+        )
+    client.set_model_version_tag(name, version.version, _key(mine), str(distance))
+    champion = _champion(client, name)
+    if champion is None:
+        client.set_registered_model_alias(name, CHAMPION, version.version)
+        return
+    counts = _key(champion.tags["protocol"]) if "protocol" in champion.tags else _key(mine)
+    measured = {v.version: float(v.tags[counts]) for v in _versions(client, name) if counts in v.tags}
+    if measured:
+        best = min(measured, key=lambda number: (measured[number], int(number)))
+        if best != champion.version and measured[best] < measured.get(champion.version, float("inf")):
+            client.set_registered_model_alias(name, CHAMPION, best)
+
+
+def _key(protocol: str) -> str:
+    return f"distance.{protocol}"
+
+
+def _versions(client: MlflowClient, name: str) -> list[ModelVersion]:
+    found: list[ModelVersion] = []
+    token = None
+    while True:
+        page = client.search_model_versions(f"name = '{name}'", page_token=token)
+        found += page
+        token = page.token
+        if not token:
+            return found
+
+
+def _champion(client: MlflowClient, name: str) -> ModelVersion | None:
+    try:
+        return client.get_model_version_by_alias(name, CHAMPION)
+    except MlflowException as error:
+        if error.error_code in ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE"):
+            return None
+        raise

@@ -1,0 +1,52 @@
+"""The code of the MLflow model `generator`: latents, or a seed and a count, to pictures."""
+
+from __future__ import annotations
+
+import warnings
+from pathlib import Path
+
+import mlflow.pyfunc
+import numpy as np
+import torch
+from mlflow.exceptions import MlflowException
+from mlflow.models import set_model
+
+from dcgan import hardware, networks, sampling
+
+MOST = 1024  # pictures for one request
+warnings.filterwarnings("ignore", message=".*Add type hints")  # MLflow would take them for the signature
+
+
+class FaceModel(mlflow.pyfunc.PythonModel):  # type: ignore[misc]
+    """Pictures, uint8 (N, H, W, C).
+
+    They are those of the given latents (N, nz); or, with `count` and no latents (`[[]]`), the first `count` of the
+    list that `seed` stands for, as `python -m dcgan generate --seed SEED --count COUNT` writes them.
+    """
+
+    def load_context(self, context: mlflow.pyfunc.PythonModelContext) -> None:
+        hardware.prepare()
+        self.generator = networks.load_generator(Path(context.artifacts["generator"]))
+
+    def predict(self, context, model_input, params=None):  # type: ignore[no-untyped-def]
+        latents, count = np.asarray(model_input), (params or {}).get("count", 0)
+        if count and latents.size:
+            raise _refusal('give latents, or "count" with the inputs [[]], not both')
+        if not 1 <= (count or len(latents)) <= MOST:
+            raise _refusal(f"{count or len(latents)} pictures are asked for; ask for 1 to {MOST} at a time")
+        if count:
+            seed = (params or {}).get("seed", 1)
+            return sampling.generated(self.generator, seed)(slice(0, count)).numpy()
+        nz = self.generator.settings.nz
+        if latents.shape[1:] != (nz,):
+            raise _refusal(f'the latents have the shape {latents.shape}, not (N, {nz}); without latents give "count"')
+        if not np.isfinite(latents).all():
+            raise _refusal("a latent is not finite")
+        return sampling.generate(self.generator, torch.from_numpy(np.ascontiguousarray(latents)))
+
+
+def _refusal(sentence: str) -> MlflowException:
+    return MlflowException.invalid_parameter_value(sentence)
+
+
+set_model(FaceModel())

@@ -1,0 +1,272 @@
+"""The tracking store: turns events into what MLflow knows of a run. Each event can come twice and counts once."""
+
+from __future__ import annotations
+
+import csv
+import logging
+import os
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import filelock
+from PIL import Image
+
+from dcgan.tracking.events import EVALUATION, GENERATOR
+from dcgan.tracking.private import hidden
+from dcgan.tracking.spool import Event, Spool
+
+os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
+os.environ.setdefault("DO_NOT_TRACK", "true")
+# With the server down MLflow would retry every call for about four minutes; here the spool waits for it.
+os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
+os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "10")
+os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
+
+import mlflow
+from mlflow.entities import (
+    Dataset,
+    DatasetInput,
+    InputTag,
+    LoggedModelStatus,
+    Metric,
+    Param,
+    Run,
+    RunTag,
+)
+from mlflow.exceptions import MlflowException
+
+from dcgan.tracking import models, registry
+
+logger = logging.getLogger(__name__)
+logging.getLogger("mlflow").setLevel(logging.ERROR)
+logging.getLogger("alembic").setLevel(logging.ERROR)
+
+EXPERIMENT = "dcgan"
+TRAINED_IN, RESTORED = "trained_in", "restored"
+_KIND = {"mlflow.experimentKind": "custom_model_development"}  # a training, not a chat
+_BATCH = 1000  # metrics in a request, MLflow's limit
+_TEXT = 6000  # characters of a parameter, MLflow's limit
+# What a store says of a request that it would refuse again. Others, as a login that failed, may pass later.
+_REFUSED = {400, 404, 409, 413, 422}
+
+
+@dataclass
+class _Known:
+    """What a run has already."""
+
+    run_id: str
+    points: dict[str, set[int]] = field(default_factory=dict)  # by metric, the steps
+    images: set[tuple[str, int]] | None = None  # key and step; None: not asked yet
+    restored: bool = False
+
+
+def connect(root: Path) -> tuple[mlflow.MlflowClient, str]:
+    """A client of the store, and the id of the experiment, which is made if it is not there.
+
+    Args:
+        root: of the main project; the default store is the SQLite file `mlflow.db` there, with its artifacts in
+            `mlartifacts/`. MLFLOW_TRACKING_URI names another.
+    """
+    named = os.environ.get("MLFLOW_TRACKING_URI")
+    uri = named or f"sqlite:///{root.resolve() / 'mlflow.db'}"
+    mlflow.set_tracking_uri(uri)
+    # Two processes that create the database at the same time would break each other.
+    with filelock.FileLock(root / "mlflow.lock", timeout=60):
+        client = mlflow.MlflowClient(uri)
+        experiment = client.get_experiment_by_name(EXPERIMENT)
+        if experiment:
+            return client, experiment.experiment_id
+        location = None if named else (root.resolve() / "mlartifacts").as_uri()
+        try:
+            return client, client.create_experiment(EXPERIMENT, location, _KIND)
+        except MlflowException:  # another machine was first
+            experiment = client.get_experiment_by_name(EXPERIMENT)
+            if experiment is None:
+                raise
+            return client, experiment.experiment_id
+
+
+def _known(run: Run) -> _Known:
+    return _Known(run.info.run_id, restored=RESTORED in run.data.tags)
+
+
+class Store:
+    """MLflow, as the project at `root` uses it."""
+
+    def __init__(self, root: Path) -> None:
+        self.client, self.experiment = connect(root)
+        mlflow.set_experiment(experiment_id=self.experiment)  # where models are logged
+        self._known: dict[tuple[tuple[str, str], ...], _Known] = {}
+
+    def send(self, events: Sequence[Event], spool: Spool) -> int:
+        """Tells the first event, or the first few together, and returns how many they were.
+
+        An event that MLflow refuses is warned of and dealt with: it would be refused again.
+
+        Raises:
+            Exception: MLflow cannot be reached, or cannot do it now.
+        """
+        first = events[0]
+        together = 1
+        if first["kind"] == "points":
+            while together < len(events) and all(events[together][key] == first[key] for key in ("kind", "run")):
+                together += 1
+        actions: dict[str, Callable[[Any], None]] = {
+            "open": self._open,
+            "points": lambda _: self._points(events[:together]),
+            "image": lambda event: self._image(event, spool.file(event["files"]["image"])),
+            "artifact": lambda event: self._artifact(event, spool.file(event["files"]["artifact"])),
+            "restored": lambda event: self._restored(event, spool),
+            "dataset": self._dataset,
+            "model": lambda event: self._model(event, spool.file(event["files"]["generator"])),
+            "register": self._register,
+            "tags": self._tags,
+            "end": self._end,
+        }
+        try:
+            actions[first["kind"]](first)
+        except MlflowException as error:
+            if error.get_http_status_code() not in _REFUSED:
+                raise
+            logger.warning("MLflow refused %s: %s", first["kind"], hidden(str(error).splitlines()[0][:300]))
+        except FileNotFoundError as error:
+            logger.warning("a file of %s is lost: %s", first["kind"], error)
+        return together
+
+    def find(self, **tags: str) -> list[Run]:
+        """The runs with these tags, the oldest first."""
+        where = " and ".join(f"tags.`{name}` = '{value}'" for name, value in tags.items())
+        return list(self.client.search_runs([self.experiment], where, order_by=["start_time"]))
+
+    def _find_of(self, identity: dict[str, str]) -> Run | None:
+        """The run of an identity.
+
+        The first evaluation of a generator goes to the run that trained it; one with other settings to its own.
+        """
+        evaluation = identity.get(EVALUATION)
+        runs = self.find(**{name: value for name, value in identity.items() if name != EVALUATION})
+        return next((run for run in runs if evaluation in (None, run.data.tags.get(EVALUATION, evaluation))), None)
+
+    def _state(self, event: Event) -> _Known:
+        key = tuple(sorted(event["run"].items()))
+        if key not in self._known:
+            run = self._find_of(event["run"])
+            if run is None:
+                raise MlflowException.invalid_parameter_value("the run is not there; was it deleted?")
+            self._known[key] = _known(run)
+        return self._known[key]
+
+    def _open(self, event: Event) -> None:
+        identity, client = event["run"], self.client
+        run = self._find_of(identity)
+        params, settings = event["params"], event["settings"]
+        if run is None:
+            tags = {**event["tags"], **identity}
+            trained = self.find(**{GENERATOR: identity[GENERATOR]}) if GENERATOR in identity else []
+            if trained:
+                params = {name: value for name, value in trained[0].data.params.items() if name not in settings}
+                tags[TRAINED_IN] = trained[0].info.run_id
+            elif GENERATOR in identity:
+                tags[RESTORED] = "true"
+            run = client.create_run(self.experiment, event["time"], tags, event["name"])
+            if GENERATOR in identity:
+                client.set_terminated(run.info.run_id, "FINISHED", event["time"])
+        elif GENERATOR not in identity and GENERATOR not in run.data.tags:  # a training that goes on
+            client.update_run(run.info.run_id, "RUNNING")
+        run_id, wanted = run.info.run_id, {**params, **settings}
+        # A parameter that does not decide the training may have changed since it was interrupted.
+        missing = [Param(k, v[:_TEXT]) for k, v in wanted.items() if k not in run.data.params]
+        tags = {**event["tags"], **({EVALUATION: identity[EVALUATION]} if EVALUATION in identity else {})}
+        added = [RunTag(k, v) for k, v in tags.items() if k not in run.data.tags]
+        client.log_batch(run_id, params=missing, tags=added)
+        self._known[tuple(sorted(identity.items()))] = _known(client.get_run(run_id))
+
+    def _points(self, events: Sequence[Event]) -> None:
+        known, metrics = self._state(events[0]), []
+        for event in events:
+            for step, values in event["points"]:
+                metrics += [
+                    Metric(k, v, event["time"], step) for k, v in values.items() if self._is_new(known, k, step)
+                ]
+        for start in range(0, len(metrics), _BATCH):
+            self.client.log_batch(known.run_id, metrics[start : start + _BATCH])
+        for metric in metrics:
+            known.points.setdefault(metric.key, set()).add(metric.step)
+
+    def _is_new(self, known: _Known, key: str, step: int) -> bool:
+        if key.startswith("system/"):  # its steps are seconds of a process, which a resumed training counts anew
+            return True
+        if key not in known.points:
+            known.points[key] = {metric.step for metric in self.client.get_metric_history(known.run_id, key)}
+        return step not in known.points[key]
+
+    def _image(self, event: Event, file: Path) -> None:
+        known, wanted = self._state(event), (event["key"], event["step"])
+        if known.images is None:
+            names = [Path(item.path).name.split("+") for item in self.client.list_artifacts(known.run_id, "images")]
+            known.images = {(name[0], int(name[2])) for name in names if len(name) > 2}
+        if wanted in known.images:
+            return
+        with Image.open(file) as image:
+            self.client.log_image(
+                known.run_id, image, key=event["key"], step=event["step"], timestamp=event["time"], synchronous=True
+            )
+        known.images.add(wanted)
+
+    def _restored(self, event: Event, spool: Spool) -> None:
+        if not self._state(event).restored:
+            return
+        common = {name: event[name] for name in ("run", "time")}
+        with spool.file(event["files"]["losses"]).open(newline="") as file:
+            rows = [{name: float(value) for name, value in row.items() if value} for row in csv.DictReader(file)]
+        self._points([common | {"points": [(int(row.pop("step")), row) for row in rows]}])
+        for number in range(1, event["grids"] + 1):
+            image = common | {"key": "fixed_latents", "step": number}
+            self._image(image, spool.file(event["files"][f"grid {number}"]))
+
+    def _artifact(self, event: Event, file: Path) -> None:
+        name = Path(event["name"])
+        named = file.rename(file.with_name(name.name)) if name.name != file.name else file
+        try:
+            folder = None if name.parent == Path() else str(name.parent)
+            self.client.log_artifact(self._state(event).run_id, str(named), folder)
+        finally:
+            named.rename(file)
+
+    def _dataset(self, event: Event) -> None:
+        dataset = Dataset(event["name"], event["digest"], "local", event["source"], profile=event["profile"])
+        tagged = DatasetInput(dataset, [InputTag("mlflow.data.context", "training")])
+        self.client.log_inputs(self._state(event).run_id, [tagged])
+
+    def _model(self, event: Event, generator: Path) -> None:
+        """Logs the models that the run lacks; a half-logged one goes."""
+        run_id = self._state(event).run_id
+        where = f"source_run_id = '{run_id}'"
+        there = {}
+        for model in self.client.search_logged_models([self.experiment], where):
+            if model.status == LoggedModelStatus.READY:
+                there[model.name] = model
+            else:
+                self.client.delete_logged_model(model.model_id)
+        models.log(run_id, generator, [name for name in models.NAMES if name not in there])
+
+    def _register(self, event: Event) -> None:
+        run = self.client.get_run(self._state(event).run_id)
+        trained_in = run.data.tags.get(TRAINED_IN, run.info.run_id)
+        where = f"source_run_id = '{trained_in}' and name = '{models.SERVED}'"
+        found = self.client.search_logged_models([self.experiment], where)
+        if found:
+            registry.register(
+                self.client, event["name"], found[0], run, event["metric"], event["distance"], event["protocol"],
+                event["card"],
+            )  # fmt: skip
+
+    def _tags(self, event: Event) -> None:
+        self.client.log_batch(self._state(event).run_id, tags=[RunTag(k, v) for k, v in event["tags"].items()])
+
+    def _end(self, event: Event) -> None:
+        run_id = self._state(event).run_id
+        if event["status"] == "FINISHED" or GENERATOR not in self.client.get_run(run_id).data.tags:
+            self.client.set_terminated(run_id, event["status"], event["time"])

@@ -1,0 +1,160 @@
+"""From a run to the commands that rebuild it, and from a result to its runs; in a small DVC project of its own."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+from mlflow import MlflowClient
+from mlflow.entities import Metric
+
+from dcgan import reproduce
+from dcgan.errors import UserError
+from dcgan.files import sha256
+from dcgan.repository import commit, git, uncommitted
+from dcgan.tracking.store import connect
+
+MAKE = """
+import json, pathlib
+text = pathlib.Path("params.yaml").read_text() + pathlib.Path("code.py").read_text()
+metrics = json.dumps({"frechet_distance": len(text)})
+for name, content in (("models/generator.safetensors", text), ("reports/metrics.json", metrics)):
+    pathlib.Path(name).parent.mkdir(exist_ok=True)
+    pathlib.Path(name).write_text(content)
+"""
+PIPELINE = """
+stages:
+  train:
+    cmd: python make.py
+    deps: [params.yaml, code.py, make.py]
+    outs: [models/generator.safetensors]
+    metrics: [{reports/metrics.json: {cache: false}}]
+"""
+
+
+@pytest.fixture
+def root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A project with one commit, whose result is there."""
+    monkeypatch.setenv("PATH", f"{Path(sys.executable).parent}:{Path(shutil.which('git') or '').parent}:/usr/bin:/bin")
+    for name in ("AUTHOR", "COMMITTER"):
+        monkeypatch.setenv(f"GIT_{name}_NAME", "test")
+        monkeypatch.setenv(f"GIT_{name}_EMAIL", "test@example.com")
+    folder = tmp_path / "project"
+    folder.mkdir()
+    files = {"params.yaml": "lr: 1\n", "code.py": "x = 1\n", "make.py": MAKE, "dvc.yaml": PIPELINE}
+    for name, content in files.items():
+        (folder / name).write_text(content)
+    (folder / ".gitignore").write_text("/mlflow*\n/mlartifacts\n/models\n")
+    git(folder, "init", "-q", "-b", "main")
+    subprocess.run(["dvc", "init", "-q"], cwd=folder, check=True)
+    repro(folder)
+    git(folder, "add", "-A")
+    git(folder, "commit", "-q", "-m", "project")
+    return folder
+
+
+def repro(folder: Path) -> None:
+    subprocess.run(["dvc", "repro", "-q"], cwd=folder, check=True)
+
+
+def a_run(root: Path, **changed: str | None) -> str:
+    """A run of the present result; what is changed to None is absent."""
+    client, experiment = connect(root)
+    tags: dict[str, Any] = {"git_commit": commit(root), "git_dirty": "false", "threads": "1"}
+    tags["generator_sha256"] = sha256(root / reproduce.MODEL)
+    tags = {name: value for name, value in (tags | changed).items() if value is not None}
+    run = client.create_run(experiment, tags=tags)
+    distance = json.loads((root / reproduce.METRICS).read_text())["frechet_distance"]
+    client.log_batch(run.info.run_id, metrics=[Metric("frechet_distance", distance, 0, 0)])
+    return str(run.info.run_id)
+
+
+def test_a_run_is_rebuilt_in_a_worktree_of_its_own(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    run = a_run(root)
+    (root / "params.yaml").write_text("lr: 2\n")
+    plan = reproduce.plan(root, run)
+    assert plan.folder == root.parent / f"project-{run[:8]}"
+    assert plan.commands() == [
+        f"git worktree add --detach {plan.folder} {commit(root)}",
+        f"cd {plan.folder} && OMP_NUM_THREADS=1 dvc repro",
+    ]
+    reproduce.go(root, plan)
+    assert (plan.folder / "params.yaml").read_text() == "lr: 1\n" and (root / "params.yaml").read_text() == "lr: 2\n"
+    out = capsys.readouterr().out
+    assert "generator.safetensors: the same bytes" in out and "the same frechet_distance" in out
+
+
+def test_what_differed_from_the_commit_is_rebuilt_too(root: Path) -> None:
+    (root / "params.yaml").write_text("lr: 3\n")
+    (root / "new.py").write_text("new = True\n")
+    repro(root)
+    run = a_run(root, git_dirty="true")
+    patch = uncommitted(root, ("params.yaml", "new.py", "absent"))
+    assert "+lr: 3" in patch and "+new = True" in patch
+    assert git(root, "status", "--porcelain", "new.py").stdout.startswith("??")  # the index is the user's
+    MlflowClient().log_text(run, patch, f"lineage/uncommitted-{commit(root)[:12]}.patch")
+    git(root, "checkout", "-q", "params.yaml")
+    plan = reproduce.plan(root, run, root.parent / "another folder")
+    assert len(plan.commands()) == 4
+    reproduce.go(root, plan)
+    assert (plan.folder / "new.py").read_text() == "new = True\n"
+
+
+def test_the_commands_that_are_printed_do_what_go_does(root: Path, tmp_path: Path) -> None:
+    (root / "params.yaml").write_text("lr: 3\n")
+    repro(root)
+    run = a_run(root, git_dirty="true")
+    MlflowClient().log_text(run, uncommitted(root, ("params.yaml",)), f"lineage/uncommitted-{commit(root)[:12]}.patch")
+    git(root, "checkout", "-q", "params.yaml")
+    plan = reproduce.plan(root, run, tmp_path / "another folder")
+    script = f"export MLFLOW_TRACKING_URI=sqlite:///{root}/mlflow.db; set -e\n" + "\n".join(plan.commands())
+    subprocess.run(["bash", "-c", script], cwd=root, check=True)
+    reproduce.compare(plan)
+
+
+def test_another_result_is_told_with_the_machine_that_made_the_run(root: Path) -> None:
+    run = a_run(root, generator_sha256="0" * 64, processor="Some CPU")
+    with pytest.raises(UserError, match=r"its SHA-256 is .*0000.*Some CPU"):
+        reproduce.go(root, reproduce.plan(root, run))
+
+
+@pytest.mark.parametrize(
+    ("changed", "sentence"),
+    [
+        ({"generator_sha256": None}, "it was not finished"),
+        ({"git_commit": None}, "outside of git"),
+        ({"git_commit": "1" * 40}, "is not in this repository"),
+        ({"git_dirty": "true"}, "the difference is lost"),
+    ],
+)
+def test_what_cannot_be_rebuilt_is_refused(root: Path, changed: dict[str, str | None], sentence: str) -> None:
+    run = a_run(root, **changed)
+    with pytest.raises(UserError, match=sentence) as error:
+        reproduce.plan(root, run)
+    assert run in str(error.value)
+
+
+def test_a_run_that_is_not_there_and_a_folder_that_is_are_named(root: Path) -> None:
+    with pytest.raises(UserError, match=r"no such run; .* MLFLOW_TRACKING_URI"):
+        reproduce.plan(root, "0123456789abcdef0123456789abcdef")
+    with pytest.raises(UserError, match="it is there already"):
+        reproduce.plan(root, a_run(root), root)
+
+
+def test_a_result_leads_to_its_runs(root: Path) -> None:
+    lock = (root / "dvc.lock").read_text()
+    md5 = lock.split("models/generator.safetensors")[1].split("md5: ")[1].split("\n")[0]
+    run = a_run(root, generator_md5=md5)
+    git(root, "tag", "v1")
+    git(root, "update-ref", "refs/exps/ab/cdef/odd-name", "HEAD")
+    for what in (str(root / reproduce.MODEL), "HEAD", "v1", "odd-name"):
+        assert [found.info.run_id for found in reproduce.runs_of(root, what)] == [run], what
+    with pytest.raises(UserError, match="give a file, a DVC experiment, or a git revision"):
+        reproduce.runs_of(root, "nothing")
+    with pytest.raises(UserError, match="has no run of this generator"):
+        reproduce.runs_of(root, str(root / "code.py"))
