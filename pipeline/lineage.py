@@ -13,7 +13,7 @@ from stage import ROOT
 
 from dcgan.params import CropParams, DownloadParams, TrainParams, load
 from dcgan.repository import commit, uncommitted
-from dcgan.tracking.events import Run
+from dcgan.tracking.events import Run, harmless
 from dcgan.tracking.machine import machine, packages
 
 # What decides a result and git knows; where it differs from the commit, the run keeps the difference.
@@ -34,10 +34,18 @@ def run_name() -> str:
 
 def run_tags() -> dict[str, str]:
     """The commit, whether code or parameters differ from it, the DVC experiment, the command, the machine."""
+    tags: dict[str, str] = {}
+    with harmless("what this run is made of"):
+        tags = _tags()
+    return {name: value for name, value in tags.items() if value}
+
+
+def _tags() -> dict[str, str]:
     head = commit(ROOT)
-    tags = {
+    patch = uncommitted(ROOT, SOURCES) if head else b""
+    return {
         "git_commit": head,
-        "git_dirty": str(bool(uncommitted(ROOT, SOURCES))).lower() if head else "",
+        "git_dirty": ("unknown" if patch is None else str(bool(patch)).lower()) if head else "",
         "dvc_experiment": os.environ.get("DVC_EXP_NAME", ""),
         "dvc_baseline": os.environ.get("DVC_EXP_BASELINE_REV", ""),
         "mlflow.source.name": Path(sys.argv[0]).name,
@@ -45,12 +53,12 @@ def run_tags() -> dict[str, str]:
         "mlflow.source.git.commit": head,
         **machine(),
     }
-    return {name: value for name, value in tags.items() if value}
 
 
 def tell_lineage(run: Run, stage: str) -> None:
     """Gives the run what it takes to make it again: digests, packages, and what differs from the commit."""
-    run.text("lineage/digests.json", json.dumps(digests(stage), indent=2))
-    run.text("lineage/requirements.txt", packages())
-    if patch := uncommitted(ROOT, SOURCES):
-        run.text(f"lineage/uncommitted-{commit(ROOT, 12)}.patch", patch)
+    with harmless("what this run is made of"):
+        run.text("lineage/digests.json", json.dumps(digests(stage), indent=2))
+        run.text("lineage/requirements.txt", packages())
+        if patch := uncommitted(ROOT, SOURCES):
+            run.text(f"lineage/uncommitted-{commit(ROOT, 12)}.patch", patch)

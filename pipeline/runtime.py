@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 from typing import Any
 
 from stage import MAIN_ROOT, REPORTS
@@ -11,13 +12,18 @@ import filelock
 
 from dcgan.files import write_json
 
+logger = logging.getLogger(__name__)
+
 
 def record_runtime(stage: str, values: dict[str, Any]) -> None:
     """Notes the values of a stage."""
     path = MAIN_ROOT / REPORTS / "runtime.json"
-    with filelock.FileLock(MAIN_ROOT / "mlflow.lock"):  # experiments can run side by side
-        try:
-            recorded = json.loads(path.read_text())
-        except (FileNotFoundError, ValueError):
-            recorded = {}
-        write_json(path, recorded | {stage: values})
+    try:
+        with filelock.FileLock(path.with_suffix(".lock"), timeout=10):  # experiments can run side by side
+            try:
+                recorded = json.loads(path.read_text())
+            except (FileNotFoundError, ValueError):
+                recorded = {}
+            write_json(path, recorded | {stage: values})
+    except OSError as error:  # it is worth no stage
+        logger.warning("%s could not be written: %s", path, error)

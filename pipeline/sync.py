@@ -19,12 +19,15 @@ from dcgan.tracking.spool import Spool
 
 
 def main(params: Section) -> None:
-    spool, ended = Spool(MAIN_ROOT / events.SPOOL), threading.Event()
+    spool, ended = events.spool_of(MAIN_ROOT), threading.Event()
     ended.set()
     waiting = len(spool)
     if not send_until(ended, spool, MAIN_ROOT):
         raise UserError(f"sync: {len(spool)} events are still unsent; start the tracking server, then run it again.")
     print(f"{waiting} events were unsent, and have been sent.")
+    for other in sorted((MAIN_ROOT / events.SPOOL).glob("*/unsent.jsonl")):
+        if other != spool.path and (count := len(Spool(other.parent))):
+            print(f"{other}: {count} events wait for another store; name it with MLFLOW_TRACKING_URI and sync again.")
     if not GENERATOR.exists():
         return
     status = subprocess.run([sys.executable, "-m", "dvc", "status", "--json"], cwd=ROOT, capture_output=True, text=True)

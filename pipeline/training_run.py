@@ -43,7 +43,9 @@ def tell_result(run: events.Run, result: Result, log_interval: int, steps_per_ep
     """What came of the training, once its outs are written."""
     from dcgan import training
 
-    if result.resumed:  # a killed process may not have told all that it had done
+    if run.lost:
+        run.reopen()
+    if result.resumed or run.lost:  # a killed process may not have told all that it had done
         run.points(training.points(result.history, log_interval))
         run.points([(step, {"quick_frechet_distance": value}) for step, value in result.distances.items()])
         run.grids(result.grids, steps_per_epoch)

@@ -10,11 +10,17 @@ from hypothesis import strategies as st
 
 from dcgan.tracking import private
 
-SECRETS = st.text(string.ascii_letters + string.digits + "-_.+$%!", min_size=8)
-NAMES = st.sampled_from(["password", "API_KEY", "db-password", "AWS_SECRET_ACCESS_KEY", "token", "MLFLOW_TOKEN"])
+SECRETS = st.text(string.ascii_letters + string.digits + "-_.+$%!/@", min_size=8)
+NAMES = st.sampled_from(
+    ["password", "API_KEY", "db-password", "AWS_SECRET_ACCESS_KEY", "token", "ACCOUNT_KEY", "private-key"]
+)
 
 
-@given(SECRETS, NAMES, st.sampled_from(["--{} {}", "--{}={}", "{}={}", "{}: {}", "x --{}='{}' y", 'x {}="{}"']))
+@given(
+    SECRETS,
+    NAMES,
+    st.sampled_from(["--{} {}", "--{}={}", "{}={}", "{}: {}", "x --{}='{}' y", 'x {}="{}"', '{{"{}": "{}"}}']),
+)
 def test_what_a_name_announces_is_hidden(secret: str, name: str, form: str) -> None:
     text = form.format(name, secret)
     assert secret not in private.hidden(text) and name in private.hidden(text)

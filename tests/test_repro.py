@@ -175,7 +175,8 @@ def test_two_fresh_clones_give_the_same_lock(reproduced: Project, tmp_path: Path
 
 
 def test_the_best_generator_is_kept_when_asked(project: Project) -> None:
-    result = project.run("dvc", "exp", "run", "-S", "distance_kimg=0.016", "-S", "keep=best")
+    project.set(("distance_kimg", "0.016"), ("keep", "best"))
+    result = project.run("dvc", "repro", "train")
     assert result.returncode == 0, result.stdout
     table = pd.read_csv(project.folder / "reports" / "losses.csv")
     best = table["step"][table["quick_frechet_distance"].argmin()]
@@ -189,6 +190,7 @@ def test_the_best_generator_is_kept_when_asked(project: Project) -> None:
 def test_several_processes_measure_what_one_does(project: Project) -> None:
     """Also where a process of several would have fewer threads than a single one."""
     del project.env["OMP_NUM_THREADS"]
+    project.env["DCGAN_TRACKING"] = "0"
     names = ("data/reference/statistics.safetensors", "data/reference/train.npy", "reports/metrics.json")
     found = []
     for processes in "12":
@@ -256,7 +258,7 @@ def undisturbed(reproduced: Project, tmp_path_factory: pytest.TempPathFactory) -
     project = Project(tmp_path_factory.mktemp("undisturbed") / "dcgan")
     shutil.copytree(reproduced.folder, project.folder, ignore=shutil.ignore_patterns("checkpoints"))
     project.set(("epochs", "12"))
-    result = project.run(sys.executable, "pipeline/train.py")
+    result = project.run(sys.executable, "pipeline/train.py", DCGAN_TRACKING="0")
     assert result.returncode == 0, result.stdout
     return project
 
@@ -267,6 +269,8 @@ def test_a_training_that_is_stopped_goes_on_and_ends_in_the_same_bytes(
 ) -> None:
     shutil.rmtree(project.folder / "checkpoints")
     project.set(("epochs", "12"))
+    tracked = number != signal.SIGINT  # which to the training is as SIGTERM
+    project.env["DCGAN_TRACKING"] = str(int(tracked))
     process = subprocess.Popen(
         [sys.executable, "pipeline/train.py"],
         cwd=project.folder,
@@ -284,7 +288,11 @@ def test_a_training_that_is_stopped_goes_on_and_ends_in_the_same_bytes(
     assert result.returncode == 0, result.stdout
     for name in OUTS:
         assert project.read(name) == undisturbed.read(name), name
-    assert [run.info.status for run in runs(project)] == ["FINISHED", "FINISHED"]
+    if tracked:
+        first, second = runs(project)
+        assert first.info.status == second.info.status == "FINISHED"
+        curve = mlflow.MlflowClient().get_metric_history(second.info.run_id, "d_loss")
+        assert [point.step for point in curve] == [36]  # told at the end, whoever came to it
 
 
 def test_a_result_that_dvc_lost_is_taken_from_the_final_checkpoint(project: Project) -> None:

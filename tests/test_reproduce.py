@@ -74,6 +74,24 @@ def a_run(root: Path, **changed: str | None) -> str:
     return str(run.info.run_id)
 
 
+def log_patch(root: Path, run: str, patch: bytes) -> None:
+    path = root / ".dvc" / "tmp" / f"uncommitted-{commit(root)[:12]}.patch"
+    path.write_bytes(patch)
+    MlflowClient().log_artifact(run, str(path), "lineage")
+
+
+def test_outside_of_git_there_is_no_difference_to_tell(tmp_path: Path) -> None:
+    assert uncommitted(tmp_path, ("params.yaml",)) is None and commit(tmp_path) == ""
+
+
+def test_a_store_that_cannot_be_asked_is_told_in_a_sentence(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://user:hunter22@127.0.0.1:9")
+    for ask in (lambda: reproduce.plan(root, "0" * 32), lambda: reproduce.runs_of(root, "HEAD")):
+        with pytest.raises(UserError, match="MLflow cannot be asked") as error:
+            ask()
+        assert "hunter22" not in str(error.value)
+
+
 def test_a_run_is_rebuilt_in_a_worktree_of_its_own(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
     run = a_run(root)
     (root / "params.yaml").write_text("lr: 2\n")
@@ -91,25 +109,29 @@ def test_a_run_is_rebuilt_in_a_worktree_of_its_own(root: Path, capsys: pytest.Ca
 
 def test_what_differed_from_the_commit_is_rebuilt_too(root: Path) -> None:
     (root / "params.yaml").write_text("lr: 3\n")
-    (root / "new.py").write_text("new = True\n")
+    (root / "new.py").write_bytes(b"new = True  # caf\xe9\r\n")  # neither UTF-8 nor a line's usual end
+    (root / ".env").write_text("SECRET=1\n")
+    for setting in (("color.ui", "always"), ("diff.noprefix", "true"), ("diff.external", "false")):
+        git(root, "config", *setting)
     repro(root)
     run = a_run(root, git_dirty="true")
-    patch = uncommitted(root, ("params.yaml", "new.py", "absent"))
-    assert "+lr: 3" in patch and "+new = True" in patch
+    patch = uncommitted(root, ("params.yaml", "new.py", ".env", "absent"))
+    assert patch is not None and b"+lr: 3" in patch and b"+new = True" in patch
+    assert b"SECRET" not in patch
     assert git(root, "status", "--porcelain", "new.py").stdout.startswith("??")  # the index is the user's
-    MlflowClient().log_text(run, patch, f"lineage/uncommitted-{commit(root)[:12]}.patch")
+    log_patch(root, run, patch)
     git(root, "checkout", "-q", "params.yaml")
     plan = reproduce.plan(root, run, root.parent / "another folder")
     assert len(plan.commands()) == 4
     reproduce.go(root, plan)
-    assert (plan.folder / "new.py").read_text() == "new = True\n"
+    assert (plan.folder / "new.py").read_bytes() == (root / "new.py").read_bytes()
 
 
 def test_the_commands_that_are_printed_do_what_go_does(root: Path, tmp_path: Path) -> None:
     (root / "params.yaml").write_text("lr: 3\n")
     repro(root)
     run = a_run(root, git_dirty="true")
-    MlflowClient().log_text(run, uncommitted(root, ("params.yaml",)), f"lineage/uncommitted-{commit(root)[:12]}.patch")
+    log_patch(root, run, uncommitted(root, ("params.yaml",)) or b"")
     git(root, "checkout", "-q", "params.yaml")
     plan = reproduce.plan(root, run, tmp_path / "another folder")
     script = f"export MLFLOW_TRACKING_URI=sqlite:///{root}/mlflow.db; set -e\n" + "\n".join(plan.commands())

@@ -103,9 +103,9 @@ def test_the_line_that_a_killed_process_did_not_end_is_no_event(tmp_path: Path) 
     spool.append({"number": 1})
     with spool.path.open("a") as file:
         file.write('{"number": 2, "na')
-    assert [event["number"] for event in drained(spool)] == [1]
     spool.append({"number": 3})
-    assert [event["number"] for event in drained(spool)] == [3]
+    assert len(spool) == 2
+    assert [event["number"] for event in drained(spool)] == [1, 3]
 
 
 def test_processes_that_write_and_send_at_the_same_time_lose_and_double_nothing(tmp_path: Path) -> None:

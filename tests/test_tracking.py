@@ -26,10 +26,10 @@ from project import ROOT
 
 from dcgan import networks
 from dcgan.errors import Interrupted
+from dcgan.files import sha256
 from dcgan.networks import Generator, Settings
 from dcgan.tracking import registry, sender, store
-from dcgan.tracking.events import EVALUATION, FINGERPRINT, GENERATOR, SPOOL, Run, sending
-from dcgan.tracking.spool import Spool
+from dcgan.tracking.events import EVALUATION, FINGERPRINT, GENERATOR, SPOOL, Run, sending, spool_of
 
 SMALL = Settings(image_size=32, nz=8, ngf=4, ndf=4)
 PARAMS = {"lr": 0.1, "crop_size": None}
@@ -61,7 +61,7 @@ def sent(root: Path) -> bool:
     """Sends what is in the spool, as a sender does at its end."""
     ended = threading.Event()
     ended.set()
-    return sender.send_until(ended, Spool(root / SPOOL), root)
+    return sender.send_until(ended, spool_of(root), root)
 
 
 def client_of(root: Path) -> MlflowClient:
@@ -74,7 +74,7 @@ def runs(client: MlflowClient) -> list[Found]:
 
 
 def training(root: Path, fingerprint: str = "f1") -> Run:
-    run = Run(Spool(root / SPOOL), {FINGERPRINT: fingerprint})
+    run = Run(spool_of(root), {FINGERPRINT: fingerprint})
     run.open("name", PARAMS, {"device": "cpu"})
     return run
 
@@ -89,7 +89,7 @@ def train(root: Path, fingerprint: str = "f1", sha: str = "sha1") -> None:
 
 
 def evaluation(root: Path, identity: str, samples: int, sha: str = "sha1") -> Run:
-    run = Run(Spool(root / SPOOL), {GENERATOR: sha, EVALUATION: identity})
+    run = Run(spool_of(root), {GENERATOR: sha, EVALUATION: identity})
     run.open("evaluated", PARAMS, {}, {"fid_samples": samples})
     run.metrics({"frechet_distance": float(samples)})
     return run
@@ -116,7 +116,7 @@ def test_a_training_is_one_run_with_curves_and_pictures(root: Path) -> None:
 def test_what_is_told_again_counts_once(root: Path, generator: Path) -> None:
     for _ in range(2):
         train(root)
-        run = Run(Spool(root / SPOOL), {GENERATOR: "sha1"})
+        run = Run(spool_of(root), {GENERATOR: "sha1"})
         run.model(generator)
         run.dataset("avatars", "digest", {"uri": "data/faces"}, {"faces": 3})
         assert sent(root)
@@ -165,9 +165,9 @@ def test_the_first_evaluation_joins_the_training_and_others_stand_beside_it(root
 def test_a_generator_that_the_store_has_never_seen_gets_a_run_marked_restored(root: Path, tmp_path: Path) -> None:
     losses, grid = tmp_path / "losses.csv", tmp_path / "epoch_00001.png"
     losses.write_text("step,d_loss,penalty\n2,0.5,\n4,0.25,0.125\n")
-    run = Run(Spool(root / SPOOL), {GENERATOR: "sha1"})
+    run = Run(spool_of(root), {GENERATOR: "sha1"})
     run.grid(1, np.zeros((8, 8, 3), np.uint8))
-    grid.write_bytes(next((root / SPOOL / "files").iterdir()).read_bytes())
+    grid.write_bytes(next((spool_of(root).folder / "files").iterdir()).read_bytes())
     for _ in range(2):
         run.open("restored", PARAMS, {})
         run.restored(losses, [grid])
@@ -185,7 +185,7 @@ def test_a_training_that_the_store_has_seen_takes_no_coarser_curves(root: Path, 
     train(root)
     losses = tmp_path / "losses.csv"
     losses.write_text("step,d_loss\n15,0.5\n")
-    Run(Spool(root / SPOOL), {GENERATOR: "sha1"}).restored(losses, [])
+    Run(spool_of(root), {GENERATOR: "sha1"}).restored(losses, [])
     assert sent(root)
     (found,) = runs(client_of(root))
     assert curve(client_of(root), found) == [(10, 1.0), (20, 0.5)]
@@ -201,6 +201,28 @@ def test_files_and_texts_go_to_the_run_under_their_names(root: Path, tmp_path: P
     (found,) = runs(client_of(root))
     folder = Path(client_of(root).download_artifacts(found.info.run_id, ""))
     assert (folder / "samples.png").read_bytes() == b"picture" and (folder / "lineage/digests.json").read_text() == "{}"
+
+
+def test_two_trainings_of_the_same_bytes_each_have_their_results(root: Path) -> None:
+    train(root, "f1", "sha1")
+    evaluation(root, "e1", 100)
+    train(root, "f2", "sha1")
+    evaluation(root, "e1", 100)
+    assert sent(root)
+    first, second = runs(client_of(root))
+    assert first.data.metrics["frechet_distance"] == second.data.metrics["frechet_distance"] == 100
+    evaluation(root, "e2", 200)
+    assert sent(root)
+    assert runs(client_of(root))[2].data.tags["trained_in"] == second.info.run_id
+
+
+def test_a_point_that_is_told_twice_in_a_row_counts_once(root: Path) -> None:
+    run = training(root)
+    run.measured(5, {"quick_frechet_distance": 7.0})
+    run.points([(5, {"quick_frechet_distance": 7.0})])
+    assert sent(root)
+    (found,) = runs(client_of(root))
+    assert curve(client_of(root), found, "quick_frechet_distance") == [(5, 7.0)]
 
 
 # Models.
@@ -221,17 +243,23 @@ def test_the_exported_program_takes_any_number_of_latents_and_no_model_is_a_pick
     np.testing.assert_allclose(pictures, expected, atol=1e-5)
 
 
-def test_the_champion_is_the_nearest_of_its_protocol(root: Path, generator: Path) -> None:
-    def measured(sha: str, distance: float, protocol: str) -> None:
-        run = Run(Spool(root / SPOOL), {FINGERPRINT: sha})
-        run.open(sha, PARAMS, {})
-        run.model(generator)
+def test_the_champion_is_the_nearest_of_its_protocol(root: Path, generator: Path, tmp_path: Path) -> None:
+    shas: dict[str, str] = {}
+
+    def measured(name: str, distance: float, protocol: str) -> None:
+        path = tmp_path / f"{name}.safetensors"
+        networks.save(path, networks.load_generator(generator), SMALL, {"name": name})
+        sha = sha256(path)
+        shas[sha] = name
+        run = Run(spool_of(root), {FINGERPRINT: name})
+        run.open(name, PARAMS, {})
+        run.model(path)
         run.tags({GENERATOR: sha})
-        run.register("dcgan-avatars", "frechet_distance", distance, {"samples": protocol}, f"card of {sha}")
+        run.register("dcgan-avatars", "frechet_distance", distance, {"samples": protocol}, f"card of {name}")
         assert sent(root)
 
     def champion() -> str:
-        return str(client_of(root).get_model_version_by_alias("dcgan-avatars", registry.CHAMPION).tags[GENERATOR])
+        return shas[client_of(root).get_model_version_by_alias("dcgan-avatars", registry.CHAMPION).tags[GENERATOR]]
 
     measured("good", 200, "2000")
     assert champion() == "good"
@@ -243,10 +271,10 @@ def test_the_champion_is_the_nearest_of_its_protocol(root: Path, generator: Path
     measured("best", 100, "2000")
     assert champion() == "best"
     versions = client_of(root).search_model_versions("name = 'dcgan-avatars'")
-    assert sorted(version.tags[GENERATOR] for version in versions) == ["bad", "best", "equal", "good", "other"]
+    assert sorted(shas[version.tags[GENERATOR]] for version in versions) == ["bad", "best", "equal", "good", "other"]
     assert {version.description for version in versions} >= {"card of best"}
     # The champion that somebody chose makes its protocol count.
-    other = next(version for version in versions if version.tags[GENERATOR] == "other")
+    other = next(version for version in versions if shas[version.tags[GENERATOR]] == "other")
     client_of(root).set_registered_model_alias("dcgan-avatars", registry.CHAMPION, other.version)
     measured("better", 10, "2000")
     assert champion() == "other"
@@ -305,12 +333,12 @@ def test_a_server_that_is_killed_and_started_again_has_the_whole_run_in_the_end(
     run.grid(3, np.zeros((8, 8, 3), np.uint8))
     assert not sent(root)  # down in the middle
     run.end("FINISHED")
-    assert len(Spool(root / SPOOL)) == 3
+    assert len(spool_of(root)) == 3
     with server(root, port):
         assert sent(root)
     (found,) = runs(client_of(root))
     assert curve(client_of(root), found) == [(1, 1.0), (2, 2.0), (3, 3.0)] and found.info.status == "FINISHED"
-    assert len(Spool(root / SPOOL)) == 0
+    assert len(spool_of(root)) == 0
 
 
 def test_a_dead_server_costs_one_warning_and_what_was_told_is_kept(
@@ -326,8 +354,7 @@ def test_a_dead_server_costs_one_warning_and_what_was_told_is_kept(
     assert err.count("WARNING") == 1 and "python -m dcgan sync" in err and "hunter22" not in err
     assert len(spool) == 2 and not (tmp_path / "mlflow.db").exists()
     monkeypatch.delenv("MLFLOW_TRACKING_URI")
-    assert sent(tmp_path)
-    assert curve(client_of(tmp_path), runs(client_of(tmp_path))[0]) == [(1, 1.0)]
+    assert sent(tmp_path) and len(spool) == 2 and not (tmp_path / "mlflow.db").exists()  # it is for another store
 
 
 def test_a_locked_database_is_waited_for(root: Path, caplog: pytest.LogCaptureFixture) -> None:
@@ -345,21 +372,37 @@ def test_a_locked_database_is_waited_for(root: Path, caplog: pytest.LogCaptureFi
     assert curve(client_of(root), runs(client_of(root))[0])[-1] == (30, 0.25)
 
 
+def test_what_a_full_disk_lost_can_be_told_again(tmp_path: Path, root: Path) -> None:
+    spool = spool_of(root)
+    spool.folder.parent.mkdir()
+    spool.folder.write_text("in the way")
+    run = training(root)
+    run.losses(1, {"d_loss": 1.0})
+    assert run.lost
+    spool.folder.unlink()
+    run.losses(2, {"d_loss": 2.0})
+    run.reopen()
+    run.points([(1, {"d_loss": 1.0}), (2, {"d_loss": 2.0})])
+    assert sent(root)
+    (found,) = runs(client_of(root))
+    assert curve(client_of(root), found) == [(1, 1.0), (2, 2.0)] and found.data.params["lr"] == "0.1"
+
+
 def test_a_disk_that_takes_no_spool_costs_one_warning(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     (tmp_path / SPOOL).write_text("in the way")
-    run = Run(Spool(tmp_path / SPOOL), {FINGERPRINT: "f1"})
+    run = Run(spool_of(tmp_path), {FINGERPRINT: "f1"})
     for step in range(3):
         run.losses(step, {"d_loss": 1.0})
-    assert len([record for record in caplog.records if "nothing more is told" in record.message]) == 1
+    assert len([record for record in caplog.records if "cannot be kept" in record.message]) == 1
 
 
 def test_what_mlflow_refuses_does_not_stop_what_comes_after_it(root: Path, caplog: pytest.LogCaptureFixture) -> None:
     run = training(root)
     run.points([(1, {"a name with \n in it": 1.0})])
-    Run(Spool(root / SPOOL), {FINGERPRINT: "unknown"}).losses(1, {"d_loss": 1.0})
+    Run(spool_of(root), {FINGERPRINT: "unknown"}).losses(1, {"d_loss": 1.0})
     run.text("after.txt", "after")
     run.losses(2, {"d_loss": 2.0})
-    assert sent(root) and len(Spool(root / SPOOL)) == 0
+    assert sent(root) and len(spool_of(root)) == 0
     assert "was it deleted" in caplog.text
     (found,) = runs(client_of(root))
     assert curve(client_of(root), found) == [(2, 2.0)]

@@ -9,6 +9,7 @@ import platform
 import resource
 from collections.abc import Iterator
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Literal
 
 import torch
@@ -67,11 +68,21 @@ def describe(hardware: Hardware, ranks: int = 1) -> dict[str, str | int]:
     return {
         "torch": torch.__version__,
         "device": f"{hardware.device.type} {gpu or platform.machine()}",
+        "processor": processor(),
         "instructions": torch.backends.cpu.get_cpu_capability(),
         "precision": hardware.precision,
         "threads": torch.get_num_threads(),
         "ranks": ranks,
     }
+
+
+def processor() -> str:
+    """The name of the processor."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        return platform.processor()
+    return next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), platform.machine())
 
 
 def prepare() -> None:

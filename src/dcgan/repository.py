@@ -5,19 +5,15 @@ from __future__ import annotations
 import os
 import subprocess
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 
-def git(
-    folder: Path, *words: str, text: str | None = None, env: Mapping[str, str] | None = None
-) -> subprocess.CompletedProcess[str]:
+def git(folder: Path, *words: str) -> subprocess.CompletedProcess[str]:
     """Runs git in a folder; where git is not installed, a command that failed."""
     command = ["git", *words]
     try:
-        return subprocess.run(
-            command, cwd=folder, input=text, env=os.environ | (env or {}), capture_output=True, text=True, check=False
-        )
+        return subprocess.run(command, cwd=folder, capture_output=True, text=True, errors="replace", check=False)
     except FileNotFoundError:
         return subprocess.CompletedProcess(command, 127, "", "git is not installed")
 
@@ -28,13 +24,25 @@ def commit(folder: Path, length: int = 40) -> str:
     return found.stdout.strip()[:length] if found.returncode == 0 else ""
 
 
-def uncommitted(folder: Path, paths: Sequence[str]) -> str:
-    """The difference of these paths from the commit, new files included, as a patch; empty if there is none."""
-    if not commit(folder):
-        return ""
-    there = [path for path in paths if (folder / path).exists()]
+def uncommitted(folder: Path, paths: Sequence[str]) -> bytes | None:
+    """The difference of these paths from the commit, new files included, as a patch; empty if there is none.
+
+    Files named `.env` or the like are left out. None where git cannot say it. The patch is the same whatever the
+    user's configuration of git is.
+    """
+    there = [path for path in paths if (folder / path).exists()] + [":(exclude,glob)**/.env*"]
+    form = ["--binary", "--no-color", "--no-ext-diff", "--no-textconv", "--src-prefix=a/", "--dst-prefix=b/"]
     with tempfile.TemporaryDirectory() as temporary:
-        index = {"GIT_INDEX_FILE": str(Path(temporary) / "index")}  # the user's own stays as it is
-        git(folder, "read-tree", "HEAD", env=index)
-        git(folder, "add", "--all", "--", *there, env=index)
-        return git(folder, "diff", "--cached", "--binary", "HEAD", "--", *paths, env=index).stdout
+        index = os.environ | {"GIT_INDEX_FILE": str(Path(temporary) / "index")}  # the user's own stays as it is
+        found = b""
+        for words in (
+            ["read-tree", "HEAD"],
+            ["add", "--all", "--", *there],
+            ["diff-index", "--cached", "--patch", *form, "HEAD", "--", *paths],
+        ):
+            try:
+                result = subprocess.run(["git", *words], cwd=folder, env=index, capture_output=True, check=True)
+            except (subprocess.CalledProcessError, OSError):
+                return None
+            found = result.stdout
+        return found

@@ -9,9 +9,11 @@ import shlex
 import subprocess
 import sys
 import tempfile
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+import filelock
 import yaml
 from mlflow.entities import Run
 from mlflow.exceptions import MlflowException
@@ -33,7 +35,7 @@ class Plan:
 
     run: Run
     folder: Path  # a worktree that does not exist yet
-    patch: str  # what differed from the commit, as `git diff` writes it; empty if nothing did
+    patch: bytes  # what differed from the commit, as git writes it; empty if nothing did
 
     @property
     def commit(self) -> str:
@@ -64,14 +66,17 @@ def plan(root: Path, run_id: str, folder: Path | None = None) -> Plan:
     Raises:
         UserError: there is no such run, it has no result, or its commit is not known here.
     """
-    client, _ = connect(root)
-    store = hidden(str(client.tracking_uri))
-    try:
-        run = client.get_run(run_id)
-    except MlflowException:
-        raise UserError(
-            f"{run_id}: {store} has no such run; copy an id from the UI, or name the store with MLFLOW_TRACKING_URI."
-        ) from None
+    with _asking():
+        client, _ = connect(root)
+        try:
+            run = client.get_run(run_id)
+        except MlflowException as error:
+            if error.error_code not in ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE"):
+                raise
+            store = hidden(str(client.tracking_uri))
+            raise UserError(
+                f"{run_id}: {store} has no such run; copy an id from the UI, or name the store with MLFLOW_TRACKING_URI."
+            ) from None
     tags = run.data.tags
     if GENERATOR not in tags:
         raise UserError(f"{run_id}: this run has no generator, since it was not finished; there is nothing to compare.")
@@ -82,10 +87,10 @@ def plan(root: Path, run_id: str, folder: Path | None = None) -> Plan:
         raise UserError(f"{folder}: it is there already; remove it (`git worktree remove`), or give --into.")
     if git(root, "cat-file", "-e", f"{tags['git_commit']}^{{commit}}").returncode:
         raise UserError(f"{run_id}: its commit {tags['git_commit']} is not in this repository; fetch it first.")
-    patch = ""
+    patch = b""
     with contextlib.suppress(MlflowException, OSError), tempfile.TemporaryDirectory() as temporary:
-        patch = Path(client.download_artifacts(run_id, _patch_name(tags["git_commit"]), temporary)).read_text()
-    if tags.get("git_dirty") == "true" and not patch:
+        patch = Path(client.download_artifacts(run_id, _patch_name(tags["git_commit"]), temporary)).read_bytes()
+    if tags.get("git_dirty") in ("true", "unknown") and not patch:
         raise UserError(f"{run_id}: its code differed from the commit, and the difference is lost with its artifacts.")
     return Plan(run, folder, patch)
 
@@ -98,7 +103,7 @@ def go(root: Path, wanted: Plan) -> None:
     """
     _must(root, "worktree", "add", "--detach", str(wanted.folder), wanted.commit)
     if wanted.patch:
-        _must(wanted.folder, "apply", "--binary", "-", text=wanted.patch)
+        _must(wanted.folder, "apply", "-", stdin=wanted.patch)
     environment = os.environ | wanted.environment | {"PYTHONPATH": str(wanted.folder / "src")}
     done = subprocess.run([sys.executable, "-m", "dvc", "repro"], cwd=wanted.folder, env=environment, check=False)
     if done.returncode:
@@ -137,12 +142,13 @@ def runs_of(root: Path, what: str) -> list[Run]:
     Raises:
         UserError: `what` is none of these, or no run is known for it.
     """
-    client, experiment = connect(root)
     if Path(what).is_file():
         where = f"tags.{GENERATOR} = '{sha256(Path(what))}'"
     else:
         where = f"tags.generator_md5 = '{_locked_md5(root, what)}'"
-    found = list(client.search_runs([experiment], where, order_by=["start_time"]))
+    with _asking():
+        client, experiment = connect(root)
+        found = list(client.search_runs([experiment], where, order_by=["start_time"]))
     if not found:
         raise UserError(f"{what}: {hidden(str(client.tracking_uri))} has no run of this generator in {EXPERIMENT}.")
     return found
@@ -165,7 +171,18 @@ def _patch_name(commit: str) -> str:
     return f"lineage/uncommitted-{commit[:12]}.patch"
 
 
-def _must(folder: Path, *words: str, text: str | None = None) -> None:
-    result = git(folder, *words, text=text)
+@contextlib.contextmanager
+def _asking() -> Iterator[None]:
+    try:
+        yield
+    except (MlflowException, filelock.Timeout) as error:
+        reason = hidden(str(error).splitlines()[0][:200])
+        raise UserError(
+            f"MLflow cannot be asked ({reason}); start its server, or name it with MLFLOW_TRACKING_URI."
+        ) from None
+
+
+def _must(folder: Path, *words: str, stdin: bytes = b"") -> None:
+    result = subprocess.run(["git", *words], cwd=folder, input=stdin, capture_output=True, check=False)
     if result.returncode:
-        raise UserError(f"git {words[0]}: {' '.join(result.stderr.split())}")
+        raise UserError(f"git {words[0]}: {' '.join(result.stderr.decode(errors='replace').split())}")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import io
 import json
 import logging
@@ -16,12 +17,14 @@ from typing import Any
 
 import dcgan
 from dcgan.errors import Interrupted
+from dcgan.files import sha256
 from dcgan.images import Pixels, to_image
+from dcgan.tracking.private import hidden
 from dcgan.tracking.spool import Nowhere, Spool
 
 logger = logging.getLogger(__name__)
 FINGERPRINT, GENERATOR, EVALUATION = "fingerprint", "generator_sha256", "evaluation"
-SPOOL = "mlspool"  # the folder under the project's root
+SPOOL = "mlspool"  # the folder under the project's root; it holds one for each store
 LAST_SECONDS = 60  # that a stage waits at its end until all is sent
 Texts = Mapping[str, Any]
 
@@ -37,16 +40,16 @@ class Run:
     def __init__(self, spool: Spool, identity: Mapping[str, str]) -> None:
         self._spool = spool
         self._identity = dict(identity)
-        self._works = True
+        self._opened: dict[str, Any] = {}
+        self.lost = False  # something could not be kept
 
     def _tell(self, kind: str, files: Mapping[str, Path | bytes] | None = None, **what: Any) -> None:
-        if not self._works:
-            return
         try:
             self._spool.append({"kind": kind, "run": self._identity, "time": _now(), **what}, files)
         except OSError as error:
-            self._works = False
-            logger.warning("nothing more is told to MLflow by this stage: %s", error)
+            if not self.lost:
+                logger.warning("what MLflow is to be told cannot be kept: %s; the work goes on", error)
+            self.lost = True
 
     def open(self, name: str, params: Texts, tags: Mapping[str, str], settings: Texts | None = None) -> None:
         """Makes the run if it is not there.
@@ -56,7 +59,12 @@ class Run:
             params: of the training; a run that is there keeps its own.
             settings: of the evaluation: parameters too, which a run of a second one does not take from the first.
         """
-        self._tell("open", name=name, params=_texts(params), tags=dict(tags), settings=_texts(settings or {}))
+        self._opened = {"name": name, "params": _texts(params), "tags": dict(tags), "settings": _texts(settings or {})}
+        self.reopen()
+
+    def reopen(self) -> None:
+        """Tells `open` again, since it may have been lost."""
+        self._tell("open", **self._opened)
 
     def losses(self, step: int, values: dict[str, float]) -> None:
         """Points of the curves."""
@@ -99,9 +107,9 @@ class Run:
         for path in paths:
             self._tell("artifact", {"artifact": path}, name=path.name)
 
-    def text(self, name: str, content: str) -> None:
+    def text(self, name: str, content: str | bytes) -> None:
         """A file of this content; `name` may be a path."""
-        self._tell("artifact", {"artifact": content.encode()}, name=name)
+        self._tell("artifact", {"artifact": content.encode() if isinstance(content, str) else content}, name=name)
 
     def dataset(self, name: str, digest: str, source: Mapping[str, Any], profile: Mapping[str, Any]) -> None:
         """The data that the run was trained on, as MLflow's dataset."""
@@ -110,7 +118,7 @@ class Run:
 
     def model(self, generator: Path) -> None:
         """The generator's file, as MLflow models."""
-        self._tell("model", {"generator": generator})
+        self._tell("model", {"generator": generator}, sha256=sha256(generator))
 
     def register(self, name: str, metric: str, distance: float, protocol: Texts, card: str) -> None:
         """The generator as a version of a registered model: its champion, if no other of this protocol is nearer.
@@ -142,6 +150,21 @@ class Run:
             self.end(status)
 
 
+def spool_of(root: Path) -> Spool:
+    """What is to be told to the store that MLFLOW_TRACKING_URI names now, or to the project's own."""
+    named = os.environ.get("MLFLOW_TRACKING_URI")
+    return Spool(root.resolve() / SPOOL / (hashlib.sha256(hidden(named).encode()).hexdigest()[:8] if named else "own"))
+
+
+@contextlib.contextmanager
+def harmless(what: str) -> Iterator[None]:
+    """Whatever goes wrong in the block is a warning: what is told to MLflow never ends a stage."""
+    try:
+        yield
+    except Exception as error:
+        logger.warning("%s cannot be told to MLflow (%s: %s); the work goes on", what, type(error).__name__, error)
+
+
 @contextlib.contextmanager
 def sending(root: Path, load_of: Mapping[str, str] | None = None) -> Iterator[Spool]:
     """The spool of the project at `root`, and a sender that empties it until all is sent that the block tells.
@@ -154,13 +177,18 @@ def sending(root: Path, load_of: Mapping[str, str] | None = None) -> Iterator[Sp
     if os.environ.get("DCGAN_TRACKING") == "0":
         yield Nowhere(root / SPOOL)
         return
-    spool = Spool(root.resolve() / SPOOL)
+    spool = spool_of(root)
     command = [sys.executable, "-m", "dcgan.tracking.sender", str(root.resolve())]
     command += ["--load-of", json.dumps(dict(load_of))] if load_of else []
     # The code that the stage runs, whatever is installed; in a folder where no other module can be found first.
     environment = os.environ | {"PYTHONPATH": str(Path(str(dcgan.__file__)).parents[1])}
     # Its own session: a Ctrl-C is the stage's, which says in the end how the run ended.
-    sender = subprocess.Popen(command, stdin=subprocess.PIPE, cwd=root, env=environment, start_new_session=True)
+    try:
+        sender = subprocess.Popen(command, stdin=subprocess.PIPE, cwd=root, env=environment, start_new_session=True)
+    except OSError as error:
+        logger.warning("MLflow is told later, since no process could be started for it: %s", error)
+        yield spool
+        return
     try:
         yield spool
     finally:

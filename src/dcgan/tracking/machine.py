@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import getpass
 import importlib.metadata
 import json
@@ -11,6 +12,7 @@ from pathlib import Path
 
 import psutil
 
+from dcgan.hardware import processor
 from dcgan.tracking.private import command_line, environment
 
 _VARIABLES = ("DCGAN_", "DVC_", "OMP_", "CUDA_", "CELEBA_")
@@ -23,11 +25,11 @@ def machine() -> dict[str, str]:
         "environment": json.dumps(environment(os.environ, _VARIABLES)),
         "python": platform.python_version(),
         "host": platform.node(),
-        "processor": _processor(),
+        "processor": processor(),
         "cores": str(len(os.sched_getaffinity(0))),
         "memory_gb": str(round(psutil.virtual_memory().total / 1e9)),
         **{name: importlib.metadata.version(name) for name in ("dvc", "mlflow", "torchvision")},
-        "mlflow.user": getpass.getuser(),
+        "mlflow.user": _user(),
     }
 
 
@@ -40,7 +42,10 @@ def packages() -> str:
 def _command() -> str:
     """The `dvc` command that started this process, or the process's own."""
     own = psutil.Process()
-    commands = [process.cmdline() for process in (own, *own.parents()) if process.is_running()]
+    commands = [own.cmdline()]
+    with contextlib.suppress(psutil.Error):  # of a process that is not ours, or has just ended
+        for process in own.parents():
+            commands.append(process.cmdline())
     for words in commands:
         at = next((i for i, word in enumerate(words[:3]) if Path(word).name == "dvc"), None)
         if at is not None:
@@ -48,9 +53,8 @@ def _command() -> str:
     return command_line([Path(commands[0][0]).name, *commands[0][1:]])
 
 
-def _processor() -> str:
+def _user() -> str:
     try:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
-    except OSError:
-        return platform.processor()
-    return next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), platform.machine())
+        return getpass.getuser()
+    except (KeyError, OSError):  # as in a container, whose user may have no name
+        return str(os.getuid())

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import importlib.metadata
 import warnings
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -19,8 +19,8 @@ SERVED, PROGRAM = "generator", "generator_program"
 NAMES = (SERVED, PROGRAM)
 
 
-def log(run_id: str, generator: Path, names: Sequence[str]) -> None:
-    """Logs the models of these names for a run.
+def log(run_id: str, generator: Path, names: Sequence[str], tags: Mapping[str, str]) -> None:
+    """Logs the models of these names for a run, with tags.
 
     Raises:
         UserError: `generator` is no generator's file.
@@ -47,6 +47,7 @@ def log(run_id: str, generator: Path, names: Sequence[str]) -> None:
             None,
             mlflow.pyfunc,
             name=SERVED,
+            tags=dict(tags),
             run_id=run_id,
             python_model=str(Path(__file__).with_name("served.py")),
             artifacts={"generator": str(generator)},
@@ -62,6 +63,7 @@ def log(run_id: str, generator: Path, names: Sequence[str]) -> None:
                 None,
                 mlflow.pytorch,
                 name=PROGRAM,
+                tags=dict(tags),
                 run_id=run_id,
                 pytorch_model=network,
                 serialization_format="pt2",

@@ -6,10 +6,10 @@ import re
 from collections.abc import Iterable, Mapping
 
 HIDDEN = "***"
-_SECRET = r"[\w.-]*(?:password|passwd|pwd|secret|token|api[_-]?key|access[_-]?key|credential|auth)[\w.-]*"
+_SECRET = r"(?:[\w.-]*(?:password|passwd|pwd|secret|token|apikey|credential|auth)[\w.-]*|[\w.-]*[_.-]key)"
 _NAME = re.compile(_SECRET, re.IGNORECASE)
-_NAMED = re.compile(rf"(?i)\b({_SECRET})(\s*[=:]\s*|\s+)(?!\s)(\"[^\"]*\"|'[^']*'|[^\s,;&]+)")
-_ADDRESS = re.compile(r"(?i)\b([a-z][a-z0-9+.-]*://)[^\s/@]+@")  # user:password@host
+_NAMED = re.compile(rf"(?i)\b({_SECRET})([\"']?\s*[=:]\s*|\s+)(?!\s)(\"[^\"]*\"|'[^']*'|[^\s,;&]+)")
+_ADDRESS = re.compile(r"(?i)\b([a-z][a-z0-9+.-]*://)\S*@")  # user:password@host
 
 
 def hidden(text: str) -> str:

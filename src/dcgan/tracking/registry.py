@@ -41,7 +41,7 @@ def register(
     except MlflowException as error:
         if error.error_code != "RESOURCE_ALREADY_EXISTS":
             raise
-    sha, mine = run.data.tags[GENERATOR], protocol_id(protocol)
+    sha, mine = model.tags[GENERATOR], protocol_id(protocol)
     there = _versions(client, name)
     version = next((v for v in there if v.tags.get(GENERATOR) == sha), None)
     if version is None:

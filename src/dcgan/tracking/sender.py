@@ -15,7 +15,7 @@ import time
 from functools import partial
 from pathlib import Path
 
-from dcgan.tracking.events import SPOOL, Run
+from dcgan.tracking.events import Run, spool_of
 from dcgan.tracking.private import hidden
 from dcgan.tracking.spool import Spool
 from dcgan.tracking.store import Store
@@ -34,7 +34,7 @@ def main() -> None:
     parser.add_argument("--load-of", type=json.loads)
     options = parser.parse_args()
     os.nice(_NICENESS)
-    spool, ended = Spool(options.root / SPOOL), threading.Event()
+    spool, ended = spool_of(options.root), threading.Event()
     threading.Thread(target=_wait_for_end, args=(ended,), daemon=True).start()
     if options.load_of:
         threading.Thread(target=_sample_load, args=(Run(spool, options.load_of), ended), daemon=True).start()
@@ -59,6 +59,7 @@ def send_until(ended: threading.Event, spool: Spool, root: Path) -> bool:
         try:
             if spool.path.exists() and spool.path.stat().st_size:
                 store = store or Store(root)
+                store.forget_images()  # another stage's sender may have sent some
                 spool.drain(partial(store.send, spool=spool))
             wait = _INTERVAL
             sent = True

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
+import time
 import uuid
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -14,14 +16,15 @@ import filelock
 from dcgan.files import atomic
 
 Event = dict[str, Any]
-_SECONDS = 60  # that somebody waits for another's append
+_SECONDS = 5  # that somebody waits for another's append
+_REMOVE_SECONDS = 5.0  # between two removals of what has been sent
 
 
 class Spool:
-    """The spool of a project, which all of its processes share.
+    """What is to be told to one store by a project, all of whose processes share it.
 
     Args:
-        folder: holds `unsent.jsonl` and `files/`; it is created by the first event.
+        folder: of this store; holds `unsent.jsonl` and `files/`. It is created by the first event.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -41,8 +44,15 @@ class Spool:
         with self._lock:
             kept = {key: self._keep(content) for key, content in (files or {}).items()}
             line = json.dumps({**event, **({"files": kept} if kept else {})}) + "\n"
-            with self.path.open("a") as file:
-                file.write(line)
+            with self.path.open("ab") as file:
+                if file.tell() and not self._ends():  # what a killed process, or a full disk, left of a line
+                    file.write(b"\n")
+                file.write(line.encode())
+
+    def _ends(self) -> bool:
+        with self.path.open("rb") as file:
+            file.seek(-1, os.SEEK_END)
+            return file.read() == b"\n"
 
     def _keep(self, content: Path | bytes) -> str:
         name = uuid.uuid4().hex + (content.suffix if isinstance(content, Path) else "")
@@ -58,14 +68,15 @@ class Spool:
         return self._files / name
 
     def __len__(self) -> int:
-        return len(self._lines())
+        return len(self._events())
 
-    def _lines(self) -> list[str]:
+    def _events(self) -> list[Event]:
+        """All events; what was left of a line that was not written to its end is none."""
         try:
-            text = self.path.read_text()
+            lines = self.path.read_text(errors="replace").split("\n")[:-1]
         except FileNotFoundError:
             return []
-        return text.split("\n")[:-1]  # a line that a killed process left without its end is no event
+        return [event for line in lines if (event := _parsed(line)) is not None]
 
     def drain(self, send: Callable[[Sequence[Event]], int]) -> None:
         """Hands all events to `send` in their order, and removes those that it has sent.
@@ -79,24 +90,34 @@ class Spool:
         if not self.path.exists():
             return
         with self._sending:
-            events = [json.loads(line) for line in self._lines()]
-            sent = 0
+            events, sent, removed, since = self._events(), 0, 0, time.monotonic()
             try:
                 while sent < len(events):
                     sent += send(events[sent:])
+                    if time.monotonic() - since > _REMOVE_SECONDS:  # or a killed sender would begin anew
+                        self._remove(sent - removed)
+                        removed, since = sent, time.monotonic()
             finally:
-                self._remove(sent)
+                self._remove(sent - removed)
 
     def _remove(self, count: int) -> None:
-        """Removes the first lines, and files that no line names any more."""
+        """Removes the first events, and files that no event names any more."""
         with self._lock:
-            left = self._lines()[count:]
+            left = self._events()[count:]
             with atomic(self.path) as temporary:
-                temporary.write_text("".join(line + "\n" for line in left))
-            named = {name for line in left for name in json.loads(line).get("files", {}).values()}
+                temporary.write_text("".join(json.dumps(event) + "\n" for event in left))
+            named = {name for event in left for name in event.get("files", {}).values()}
             for path in self._files.iterdir():
                 if path.name not in named:
                     path.unlink()
+
+
+def _parsed(line: str) -> Event | None:
+    try:
+        event: Event = json.loads(line)
+        return event
+    except ValueError:
+        return None
 
 
 class Nowhere(Spool):

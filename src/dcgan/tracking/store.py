@@ -5,6 +5,8 @@ from __future__ import annotations
 import csv
 import logging
 import os
+import shutil
+import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -49,7 +51,7 @@ _KIND = {"mlflow.experimentKind": "custom_model_development"}  # a training, not
 _BATCH = 1000  # metrics in a request, MLflow's limit
 _TEXT = 6000  # characters of a parameter, MLflow's limit
 # What a store says of a request that it would refuse again. Others, as a login that failed, may pass later.
-_REFUSED = {400, 404, 409, 413, 422}
+_REFUSED = {"INVALID_PARAMETER_VALUE", "RESOURCE_DOES_NOT_EXIST", "RESOURCE_ALREADY_EXISTS"}
 
 
 @dataclass
@@ -99,6 +101,7 @@ class Store:
         self.client, self.experiment = connect(root)
         mlflow.set_experiment(experiment_id=self.experiment)  # where models are logged
         self._known: dict[tuple[tuple[str, str], ...], _Known] = {}
+        self._warned: set[tuple[str, ...]] = set()
 
     def send(self, events: Sequence[Event], spool: Spool) -> int:
         """Tells the first event, or the first few together, and returns how many they were.
@@ -117,7 +120,7 @@ class Store:
             "open": self._open,
             "points": lambda _: self._points(events[:together]),
             "image": lambda event: self._image(event, spool.file(event["files"]["image"])),
-            "artifact": lambda event: self._artifact(event, spool.file(event["files"]["artifact"])),
+            "artifact": lambda event: self._artifact(event, spool),
             "restored": lambda event: self._restored(event, spool),
             "dataset": self._dataset,
             "model": lambda event: self._model(event, spool.file(event["files"]["generator"])),
@@ -125,15 +128,28 @@ class Store:
             "tags": self._tags,
             "end": self._end,
         }
+        kind = first["kind"]
+        if not all(spool.file(name).exists() for name in first.get("files", {}).values()):
+            self._warn(first, f"a file of {kind} is lost")
+            return together
         try:
-            actions[first["kind"]](first)
+            actions[kind](first)
         except MlflowException as error:
-            if error.get_http_status_code() not in _REFUSED:
+            if error.error_code not in _REFUSED:
                 raise
-            logger.warning("MLflow refused %s: %s", first["kind"], hidden(str(error).splitlines()[0][:300]))
-        except FileNotFoundError as error:
-            logger.warning("a file of %s is lost: %s", first["kind"], error)
+            self._warn(first, f"MLflow refused {kind}: {hidden(str(error).splitlines()[0][:300])}")
         return together
+
+    def _warn(self, event: Event, sentence: str) -> None:
+        about = (event["kind"], *event["run"].values())
+        if about not in self._warned:
+            logger.warning("%s", sentence)
+        self._warned.add(about)
+
+    def forget_images(self) -> None:
+        """Looks anew at which images a run has."""
+        for known in self._known.values():
+            known.images = None
 
     def find(self, **tags: str) -> list[Run]:
         """The runs with these tags, the oldest first."""
@@ -143,11 +159,15 @@ class Store:
     def _find_of(self, identity: dict[str, str]) -> Run | None:
         """The run of an identity.
 
-        The first evaluation of a generator goes to the run that trained it; one with other settings to its own.
+        The first evaluation of a generator goes to the run that trained it, the newest if two trainings gave the same
+        bytes; one with other settings to its own.
         """
         evaluation = identity.get(EVALUATION)
         runs = self.find(**{name: value for name, value in identity.items() if name != EVALUATION})
-        return next((run for run in runs if evaluation in (None, run.data.tags.get(EVALUATION, evaluation))), None)
+        trained = [run for run in runs if TRAINED_IN not in run.data.tags][-1:]
+        candidates = trained + [run for run in runs if TRAINED_IN in run.data.tags]
+        wanted = (None, evaluation) if evaluation else None
+        return next((run for run in candidates if wanted is None or run.data.tags.get(EVALUATION) in wanted), None)
 
     def _state(self, event: Event) -> _Known:
         key = tuple(sorted(event["run"].items()))
@@ -164,10 +184,10 @@ class Store:
         params, settings = event["params"], event["settings"]
         if run is None:
             tags = {**event["tags"], **identity}
-            trained = self.find(**{GENERATOR: identity[GENERATOR]}) if GENERATOR in identity else []
+            trained = self._find_of({GENERATOR: identity[GENERATOR]}) if GENERATOR in identity else None
             if trained:
-                params = {name: value for name, value in trained[0].data.params.items() if name not in settings}
-                tags[TRAINED_IN] = trained[0].info.run_id
+                params = {name: value for name, value in trained.data.params.items() if name not in settings}
+                tags[TRAINED_IN] = trained.info.run_id
             elif GENERATOR in identity:
                 tags[RESTORED] = "true"
             run = client.create_run(self.experiment, event["time"], tags, event["name"])
@@ -185,11 +205,12 @@ class Store:
 
     def _points(self, events: Sequence[Event]) -> None:
         known, metrics = self._state(events[0]), []
+        seen: set[tuple[str, int]] = set()
         for event in events:
             for step, values in event["points"]:
-                metrics += [
-                    Metric(k, v, event["time"], step) for k, v in values.items() if self._is_new(known, k, step)
-                ]
+                new = {k: v for k, v in values.items() if (k, step) not in seen and self._is_new(known, k, step)}
+                metrics += [Metric(key, value, event["time"], step) for key, value in new.items()]
+                seen |= {(key, step) for key in new if not key.startswith("system/")}
         for start in range(0, len(metrics), _BATCH):
             self.client.log_batch(known.run_id, metrics[start : start + _BATCH])
         for metric in metrics:
@@ -226,14 +247,13 @@ class Store:
             image = common | {"key": "fixed_latents", "step": number}
             self._image(image, spool.file(event["files"][f"grid {number}"]))
 
-    def _artifact(self, event: Event, file: Path) -> None:
+    def _artifact(self, event: Event, spool: Spool) -> None:
         name = Path(event["name"])
-        named = file.rename(file.with_name(name.name)) if name.name != file.name else file
-        try:
-            folder = None if name.parent == Path() else str(name.parent)
-            self.client.log_artifact(self._state(event).run_id, str(named), folder)
-        finally:
-            named.rename(file)
+        with tempfile.TemporaryDirectory(dir=spool.folder) as folder:
+            named = shutil.copyfile(spool.file(event["files"]["artifact"]), Path(folder) / name.name)
+            self.client.log_artifact(
+                self._state(event).run_id, str(named), None if name.parent == Path() else str(name.parent)
+            )
 
     def _dataset(self, event: Event) -> None:
         dataset = Dataset(event["name"], event["digest"], "local", event["source"], profile=event["profile"])
@@ -241,32 +261,36 @@ class Store:
         self.client.log_inputs(self._state(event).run_id, [tagged])
 
     def _model(self, event: Event, generator: Path) -> None:
-        """Logs the models that the run lacks; a half-logged one goes."""
+        """Logs the models of this generator that the run lacks; a half-logged one goes."""
         run_id = self._state(event).run_id
-        where = f"source_run_id = '{run_id}'"
-        there = {}
-        for model in self.client.search_logged_models([self.experiment], where):
-            if model.status == LoggedModelStatus.READY:
-                there[model.name] = model
-            else:
+        there = set()
+        for model in self.client.search_logged_models([self.experiment], f"source_run_id = '{run_id}'"):
+            if model.status != LoggedModelStatus.READY:
                 self.client.delete_logged_model(model.model_id)
-        models.log(run_id, generator, [name for name in models.NAMES if name not in there])
+            elif model.tags.get(GENERATOR) == event["sha256"]:
+                there.add(model.name)
+        models.log(
+            run_id, generator, [name for name in models.NAMES if name not in there], {GENERATOR: event["sha256"]}
+        )
 
     def _register(self, event: Event) -> None:
         run = self.client.get_run(self._state(event).run_id)
         trained_in = run.data.tags.get(TRAINED_IN, run.info.run_id)
         where = f"source_run_id = '{trained_in}' and name = '{models.SERVED}'"
-        found = self.client.search_logged_models([self.experiment], where)
-        if found:
-            registry.register(
-                self.client, event["name"], found[0], run, event["metric"], event["distance"], event["protocol"],
-                event["card"],
-            )  # fmt: skip
+        for model in self.client.search_logged_models([self.experiment], where):
+            if model.tags.get(GENERATOR) == event["run"].get(GENERATOR, run.data.tags[GENERATOR]):
+                registry.register(
+                    self.client, event["name"], model, run, event["metric"], event["distance"], event["protocol"],
+                    event["card"],
+                )  # fmt: skip
+                return
 
     def _tags(self, event: Event) -> None:
         self.client.log_batch(self._state(event).run_id, tags=[RunTag(k, v) for k, v in event["tags"].items()])
 
     def _end(self, event: Event) -> None:
-        run_id = self._state(event).run_id
-        if event["status"] == "FINISHED" or GENERATOR not in self.client.get_run(run_id).data.tags:
-            self.client.set_terminated(run_id, event["status"], event["time"])
+        run = self.client.get_run(self._state(event).run_id)
+        if GENERATOR not in run.data.tags:
+            self.client.set_terminated(run.info.run_id, event["status"], event["time"])
+        elif run.info.status != "FINISHED":  # what came after the result, as a full disk, does not undo it
+            self.client.set_terminated(run.info.run_id, "FINISHED", event["time"])
