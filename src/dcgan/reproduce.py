@@ -75,7 +75,7 @@ def plan(root: Path, run_id: str, folder: Path | None = None) -> Plan:
                 raise
             store = hidden(str(client.tracking_uri))
             raise UserError(
-                f"{run_id}: {store} has no such run; copy an id from the UI, or name the store with MLFLOW_TRACKING_URI."
+                f"{run_id}: {store} has no such run; copy an id of the UI, or name its store with MLFLOW_TRACKING_URI."
             ) from None
     tags = run.data.tags
     if GENERATOR not in tags:
