@@ -102,3 +102,37 @@ def test_the_run_shows_its_samples(ui: str, page: Page, run: mlflow.entities.Run
     picture = page.locator("img[src^='blob:'], img[src*='get-artifact']").first
     expect(picture).to_be_visible(timeout=TIMEOUT)
     assert picture.evaluate("image => image.decode().then(() => image.naturalWidth)") == 8 * 34 + 2
+
+
+def test_the_table_shows_parameters_and_distances_as_columns(
+    ui: str, page: Page, run: mlflow.entities.Run, reproduced: Project
+) -> None:
+    distance = json.loads(reproduced.read("reports/metrics.json"))["frechet_distance"]
+    page.set_viewport_size({"width": 2600, "height": 1200})  # the table draws those columns alone that can be seen
+    page.goto(f"{ui}/#/experiments/{run.info.experiment_id}/runs")
+    page.get_by_role("button", name="Columns").click()
+    for column in ("lr", "frechet_distance"):
+        page.get_by_placeholder("Search columns").fill(column)
+        page.get_by_text(column, exact=True).first.click()
+    page.get_by_role("heading", name="Training runs").click()  # closes the list
+    for column, value in (("lr", "0.001"), ("frechet_distance", f"{distance:g}")):
+        expect(page.get_by_test_id(f"sort-header-{column}")).to_be_visible(timeout=TIMEOUT)
+        expect(page.get_by_text(value, exact=True).first).to_be_visible(timeout=TIMEOUT)
+
+
+def test_the_slider_shows_the_fixed_latents_by_step(ui: str, page: Page, run: mlflow.entities.Run) -> None:
+    page.goto(f"{ui}/#/experiments/{run.info.experiment_id}/runs/{run.info.run_id}/model-metrics")
+    page.get_by_placeholder("Search metric charts").fill("fixed_latents")
+    slider = page.get_by_role("slider")
+    for step in (3, 6):  # two epochs of three steps
+        slider.press("ArrowRight")
+        picture = page.locator(f"img[src*='fixed_latents%2Bstep%2B{step}%2B']")
+        expect(picture).to_be_visible(timeout=TIMEOUT)
+        assert picture.evaluate("image => image.decode().then(() => image.naturalWidth)") > 0
+
+
+def test_the_registered_model_has_a_champion_and_a_card(ui: str, page: Page) -> None:
+    page.goto(f"{ui}/#/models/dcgan-avatars")
+    expect(page.get_by_text("@ champion")).to_be_visible(timeout=TIMEOUT)
+    page.get_by_role("link", name="Version 1").click()
+    expect(page.get_by_text("How good it is")).to_be_visible(timeout=TIMEOUT)
