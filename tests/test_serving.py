@@ -3,11 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
-import signal
-import socket
-import subprocess
-import time
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
@@ -19,6 +14,7 @@ import pytest
 import torch
 from PIL import Image
 from project import Project
+from servers import free_port, running
 
 from dcgan import networks, sampling
 
@@ -27,29 +23,14 @@ NZ = 100
 
 @pytest.fixture(scope="module")
 def address(reproduced: Project) -> Iterator[str]:
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = str(free.getsockname()[1])
+    port = str(free_port())
     command = ["mlflow", "models", "serve", "-m", "models:/dcgan-avatars@champion", "--env-manager", "local"]
     command += ["--host", "127.0.0.1", "--port", port]
     # The model brings its own code.
     env = {key: value for key, value in reproduced.env.items() if key != "PYTHONPATH"}
     env |= {"MLFLOW_TRACKING_URI": f"sqlite:///{reproduced.folder / 'mlflow.db'}"}
-    server = subprocess.Popen(
-        command, cwd="/", env=env, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True
-    )
-    try:
-        while server.poll() is None:
-            try:
-                urllib.request.urlopen(f"http://127.0.0.1:{port}/ping", timeout=5)
-                break
-            except OSError:
-                time.sleep(0.05)  # polls; the test's own time limit bounds it
-        assert server.poll() is None, "the server ended"
+    with running(command, f"http://127.0.0.1:{port}/ping", Path("/"), env):
         yield f"http://127.0.0.1:{port}"
-    finally:
-        os.killpg(server.pid, signal.SIGTERM)
-        server.wait()
 
 
 def post(address: str, body: bytes, kind: str = "application/json") -> tuple[int, bytes]:

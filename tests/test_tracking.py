@@ -3,17 +3,12 @@
 from __future__ import annotations
 
 import logging
-import os
 import signal
-import socket
 import sqlite3
 import subprocess
 import sys
 import threading
-import time
-import urllib.request
-from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 from pathlib import Path
 
 import mlflow
@@ -23,6 +18,7 @@ import torch
 from mlflow import MlflowClient
 from mlflow.entities import Run as Found
 from project import ROOT
+from servers import free_port, running
 
 from dcgan import networks
 from dcgan.errors import Interrupted
@@ -285,37 +281,12 @@ def test_the_champion_is_the_nearest_of_its_protocol(root: Path, generator: Path
 # Failures.
 
 
-def free_port() -> int:
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        return int(free.getsockname()[1])
-
-
-@contextmanager
-def server(root: Path, port: int) -> Iterator[None]:
+def server(root: Path, port: int) -> AbstractContextManager[None]:
     """A tracking server, killed at the end of the block."""
     command = [sys.executable, "-m", "mlflow", "server", "--host", "127.0.0.1", "--port", str(port), "--workers", "1"]
-    command += [
-        "--backend-store-uri",
-        f"sqlite:///{root / 'mlflow.db'}",
-        "--artifacts-destination",
-        str(root / "files"),
-    ]
-    process = subprocess.Popen(
-        command, cwd=root, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True
-    )
-    try:
-        while process.poll() is None:
-            try:
-                urllib.request.urlopen(f"http://127.0.0.1:{port}/health", timeout=5)
-                break
-            except OSError:
-                time.sleep(0.05)  # polls; the test's own time limit bounds it
-        assert process.poll() is None, "the server ended"
-        yield
-    finally:
-        os.killpg(process.pid, signal.SIGKILL)
-        process.wait()
+    command += ["--backend-store-uri", f"sqlite:///{root / 'mlflow.db'}"]
+    command += ["--artifacts-destination", str(root / "files")]
+    return running(command, f"http://127.0.0.1:{port}/health", root, end=signal.SIGKILL)
 
 
 def test_a_server_that_is_killed_and_started_again_has_the_whole_run_in_the_end(

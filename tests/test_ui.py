@@ -5,12 +5,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
-import signal
-import socket
-import subprocess
 import sys
-import time
-import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -18,6 +13,7 @@ import mlflow
 import pytest
 from playwright.sync_api import Page, expect, sync_playwright
 from project import Project
+from servers import free_port, running
 
 BROWSER = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-component-update"]
@@ -31,31 +27,11 @@ def ui(reproduced: Project) -> Iterator[str]:
         if os.environ.get("REQUIRE_BROWSER"):
             pytest.fail("no Chromium is installed, and REQUIRE_BROWSER forbids to skip this test")
         pytest.skip("no Chromium is installed (apt-get install chromium)")
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
+    port = free_port()
     command = ["make", "ui", f"PORT={port}", f"VENV={Path(sys.executable).parent.parent}", "INSTALLED="]
-    server = subprocess.Popen(
-        command,
-        cwd=reproduced.folder,
-        env=reproduced.env,
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-        start_new_session=True,
-    )
     address = f"http://127.0.0.1:{port}"
-    try:
-        while server.poll() is None:
-            try:
-                urllib.request.urlopen(f"{address}/health", timeout=5)
-                break
-            except OSError:
-                time.sleep(0.05)  # polls; the test's own time limit bounds it
-        assert server.poll() is None, "make ui ended"
+    with running(command, f"{address}/health", reproduced.folder, reproduced.env):
         yield address
-    finally:
-        os.killpg(server.pid, signal.SIGTERM)
-        server.wait()
 
 
 @pytest.fixture(scope="module")
