@@ -76,9 +76,8 @@ def main() -> None:
         watcher = threading.Thread(target=watch)
         watcher.start()
         training = evaluation.Training(mapped, features, without_test=True)
-        evaluation.evaluate(
-            generator, network, lambda _: real, "train", arguments.samples, arguments.draws, 1, training
-        )
+        samples, draws = arguments.samples, arguments.draws
+        evaluation.evaluate(generator, network, lambda _: real, "train", samples, draws, 1, training)
         over.set()
         watcher.join()
     print(f"{draws} draws of {samples} samples: {peak - start_mb:.0f} MB beyond the start")
