@@ -161,6 +161,8 @@ def harmless(what: str) -> Iterator[None]:
     """Whatever goes wrong in the block is a warning: what is told to MLflow never ends a stage."""
     try:
         yield
+    except Interrupted:
+        raise
     except Exception as error:
         logger.warning("%s cannot be told to MLflow (%s: %s); the work goes on", what, type(error).__name__, error)
 
@@ -178,9 +180,10 @@ def sending(root: Path, load_of: Mapping[str, str] | None = None) -> Iterator[Sp
         yield Nowhere(root / SPOOL)
         return
     spool = spool_of(root)
-    command = [sys.executable, "-m", "dcgan.tracking.sender", str(root.resolve())]
+    # -P: no file of the folder that it is started in, where a relative address of a store counts, hides a module.
+    command = [sys.executable, "-P", "-m", "dcgan.tracking.sender", str(root.resolve())]
     command += ["--load-of", json.dumps(dict(load_of))] if load_of else []
-    # The code that the stage runs, whatever is installed; in a folder where no other module can be found first.
+    # The code that the stage runs, whatever is installed.
     environment = os.environ | {"PYTHONPATH": str(Path(str(dcgan.__file__)).parents[1])}
     # Its own session: a Ctrl-C is the stage's, which says in the end how the run ended.
     try:
