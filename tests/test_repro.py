@@ -157,21 +157,13 @@ def test_a_result_that_no_store_has_seen_is_imported_by_sync_alone(project: Proj
 def test_a_clone_gives_the_same_lock_and_its_own_store_the_same_distance(reproduced: Project, tmp_path: Path) -> None:
     clone = Project(tmp_path / "clone")
     reproduced.run("git", "clone", "-q", ".", str(clone.folder), check=True)
+    (clone.folder / "dvc.lock").unlink()
     result = clone.run("dvc", "repro")
     assert result.returncode == 0, result.stdout
-    assert ran(result.stdout) == STAGES  # metrics.json is in git, but the neighbours' picture is not
+    assert ran(result.stdout) == STAGES
     assert clone.read("dvc.lock") == reproduced.read("dvc.lock")
     (run,) = runs(clone)
     assert run.data.metrics["frechet_distance"] == json.loads(clone.read("reports/metrics.json"))["frechet_distance"]
-
-
-def test_two_fresh_clones_give_the_same_lock(reproduced: Project, tmp_path: Path) -> None:
-    other = Project.create(tmp_path / "other")
-    result = other.run("dvc", "repro", DCGAN_TRACKING="0")
-    assert result.returncode == 0, result.stdout
-    assert ran(result.stdout) == STAGES
-    assert other.read("dvc.lock") == reproduced.read("dvc.lock")
-    assert not list(other.folder.glob("ml*"))  # nothing was told, and nothing is kept to be told
 
 
 def test_the_best_generator_is_kept_when_asked(project: Project) -> None:

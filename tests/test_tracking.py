@@ -343,6 +343,13 @@ def test_a_locked_database_is_waited_for(root: Path, caplog: pytest.LogCaptureFi
     assert curve(client_of(root), runs(client_of(root))[0])[-1] == (30, 0.25)
 
 
+def test_where_tracking_is_off_nothing_is_told_or_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DCGAN_TRACKING", "0")
+    with sending(tmp_path) as spool:
+        Run(spool, {FINGERPRINT: "f1"}).open("name", PARAMS, {})
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_what_a_full_disk_lost_can_be_told_again(tmp_path: Path, root: Path) -> None:
     spool = spool_of(root)
     spool.folder.parent.mkdir()
