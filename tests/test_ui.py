@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import shutil
@@ -12,6 +13,7 @@ from pathlib import Path
 import mlflow
 import pytest
 from playwright.sync_api import Page, expect, sync_playwright
+from playwright.sync_api import TimeoutError as PlaywrightTimeout
 from project import Project
 from servers import free_port, running
 
@@ -86,13 +88,16 @@ def test_the_table_shows_parameters_and_distances_as_columns(
     distance = json.loads(reproduced.read("reports/metrics.json"))["frechet_distance"]
     page.set_viewport_size({"width": 2600, "height": 1200})  # the table draws those columns alone that can be seen
     page.goto(f"{ui}/#/experiments/{run.info.experiment_id}/runs")
-    page.get_by_role("button", name="Columns").click()
-    for column in ("lr", "frechet_distance"):
-        page.get_by_placeholder("Search columns").fill(column)
-        page.get_by_text(column, exact=True).first.click()
-    page.get_by_role("heading", name="Training runs").click()  # closes the list
+    expect(page.get_by_role("link", name=run.info.run_name)).to_be_visible(timeout=TIMEOUT)  # then columns are known
     for column, value in (("lr", "0.001"), ("frechet_distance", f"{distance:g}")):
-        expect(page.get_by_test_id(f"sort-header-{column}")).to_be_visible(timeout=TIMEOUT)
+        header, search = page.get_by_test_id(f"sort-header-{column}"), page.get_by_placeholder("Search columns")
+        while not header.is_visible():  # a click is lost where the list is drawn anew under it
+            if not search.is_visible():
+                page.get_by_role("button", name="Columns").click()
+            search.fill(column)
+            page.get_by_text(column, exact=True).first.click()
+            with contextlib.suppress(PlaywrightTimeout):
+                header.wait_for(timeout=5000)
         expect(page.get_by_text(value, exact=True).first).to_be_visible(timeout=TIMEOUT)
 
 
