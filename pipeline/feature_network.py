@@ -12,6 +12,8 @@ from environment import from_environment
 from launch import launch, stop_when_told
 from stage import WEIGHTS
 
+from dcgan.errors import UserError
+
 if TYPE_CHECKING:
     from dcgan.metrics.feature_networks import FeatureNetwork
     from dcgan.metrics.weights import Name
@@ -39,8 +41,9 @@ def measuring(script: Path, name: Name, compiled: bool) -> Iterator[Measuring | 
 
     processes = int(from_environment("DCGAN_PROCESSES", 1, least=1))
     if processes > 1 and not ranks.launched():
-        if torch.cuda.device_count():
-            hardware.resolve(processes, "fp32")  # so many GPUs are needed
+        gpus = torch.cuda.device_count()
+        if 0 < gpus < processes:
+            raise UserError(f"DCGAN_PROCESSES: {processes} is more than the {gpus} GPUs here; give at most {gpus}.")
         # As many threads as one process would use: another number would round otherwise.
         os.environ.setdefault("OMP_NUM_THREADS", str(torch.get_num_threads()))
         launch(script, processes)

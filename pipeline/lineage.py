@@ -11,8 +11,8 @@ from typing import Any
 from digests import digests
 from stage import ROOT
 
-from dcgan.params import CropParams, DownloadParams, TrainParams, load
-from dcgan.repository import commit, uncommitted
+from dcgan.params import CropParams, DownloadParams, Section, TrainParams, load
+from dcgan.repository import commit, patch_name, uncommitted
 from dcgan.tracking.events import Run, harmless
 from dcgan.tracking.machine import machine, packages
 
@@ -22,9 +22,16 @@ SOURCES = ("src", "pipeline", "data/folder.dvc", "dvc.yaml", "params.yaml", "req
 
 def training_params() -> dict[str, Any]:
     """Every parameter that decides a generator, for MLflow alone."""
-    params = load(ROOT / "params.yaml")
-    names = (*DownloadParams.model_fields, *CropParams.model_fields, *TrainParams.model_fields)
-    return {name: getattr(params, name) for name in names}
+    return data_params() | _values(TrainParams)
+
+
+def data_params() -> dict[str, Any]:
+    """Every parameter that decides the faces."""
+    return _values(DownloadParams) | _values(CropParams)
+
+
+def _values(section: type[Section]) -> dict[str, Any]:
+    return load(ROOT / "params.yaml").section(section).model_dump()
 
 
 def run_name() -> str:
@@ -61,4 +68,4 @@ def tell_lineage(run: Run, stage: str) -> None:
         run.text("lineage/digests.json", json.dumps(digests(stage), indent=2))
         run.text("lineage/requirements.txt", packages())
         if patch := uncommitted(ROOT, SOURCES):
-            run.text(f"lineage/uncommitted-{commit(ROOT, 12)}.patch", patch)
+            run.text(patch_name(commit(ROOT)), patch)

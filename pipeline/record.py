@@ -8,11 +8,10 @@ from collections.abc import Mapping
 from typing import Any
 
 from digests import md5
-from lineage import run_name, run_tags, tell_lineage, training_params
+from lineage import data_params, run_name, run_tags, tell_lineage, training_params
 from stage import FOLDER, GENERATOR, INVENTORY, MAIN_ROOT, NEIGHBOURS, PICTURES, REPORTS
 
 from dcgan.files import sha256
-from dcgan.params import CropParams, DownloadParams
 from dcgan.tracking import events
 from dcgan.tracking.spool import Spool
 
@@ -45,9 +44,8 @@ def record_evaluation(stage: str) -> None:
         run = _of_generator(spool, stage, identity, settings)
         run.artifacts(NEIGHBOURS)
         run.metrics({key: value for key, value in metrics.items() if isinstance(value, float)})
-        protocol = _protocol(params, metrics)
         name = f"dcgan-{params['dataset']}"
-        run.register(name, metric, metrics[metric], protocol, card.render(metrics, data, params))
+        run.register(name, metric, metrics[metric], _protocol(metrics), card.render(metrics, data, params))
 
 
 def _of_generator(
@@ -69,9 +67,9 @@ def _of_generator(
     return run
 
 
-def _protocol(params: Mapping[str, Any], metrics: Mapping[str, Any]) -> dict[str, Any]:
+def _protocol(metrics: Mapping[str, Any]) -> dict[str, Any]:
     """All that two distances must have in common to be compared."""
-    data = {name: params[name] for name in (*DownloadParams.model_fields, *CropParams.model_fields)}
-    if params["dataset"] == "folder":
+    data = data_params()
+    if data["dataset"] == "folder":
         data[str(FOLDER)] = sha256(INVENTORY)
     return data | {name: metrics[name] for name in ("network", "weights_sha256", "samples", "reference_split")}

@@ -24,7 +24,7 @@ def main(params: Section) -> None:
     waiting = len(spool)
     if not send_until(ended, spool, MAIN_ROOT):
         raise UserError(f"sync: {len(spool)} events are still unsent; start the tracking server, then run it again.")
-    print(f"{waiting} events were unsent, and have been sent.")
+    print(f"{waiting} events were unsent; MLflow has been told, but for those that a warning above names.")
     for other in sorted((MAIN_ROOT / events.SPOOL).glob("*/unsent.jsonl")):
         if other != spool.path and (count := len(Spool(other.parent))):
             print(f"{other}: {count} events wait for another store; name it with MLFLOW_TRACKING_URI and sync again.")

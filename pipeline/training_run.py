@@ -7,11 +7,10 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from digests import md5
-from lineage import run_name, run_tags, tell_lineage, training_params
+from lineage import data_params, run_name, run_tags, tell_lineage, training_params
 from stage import GENERATOR, MAIN_ROOT
 
 from dcgan.files import sha256
-from dcgan.params import CropParams, DownloadParams
 from dcgan.tracking import events
 
 if TYPE_CHECKING:
@@ -28,14 +27,13 @@ def training_run(fingerprint: str, data: str, faces: int, where: Mapping[str, st
         where: the machine, as far as the bytes depend on it.
     """
     known_by = {events.FINGERPRINT: fingerprint}
-    params = training_params()
     with events.sending(MAIN_ROOT, load_of=known_by) as spool:
         run = events.Run(spool, known_by)
         with run.ended():
             described = {key: str(value) for key, value in where.items()}
-            run.open(run_name(), params, {**run_tags(), "data_sha256": data, **described})
-            about = {name: params[name] for name in (*DownloadParams.model_fields, *CropParams.model_fields)}
-            run.dataset(params["dataset"], data[:32], {"uri": "data/faces", **about}, {"faces": faces})
+            run.open(run_name(), training_params(), {**run_tags(), "data_sha256": data, **described})
+            about = data_params()
+            run.dataset(about["dataset"], data[:32], {"uri": "data/faces", **about}, {"faces": faces})
             yield run
 
 

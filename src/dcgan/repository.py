@@ -24,6 +24,11 @@ def commit(folder: Path, length: int = 40) -> str:
     return found.stdout.strip()[:length] if found.returncode == 0 else ""
 
 
+def patch_name(of_commit: str) -> str:
+    """Under which name a run keeps what differed from its commit."""
+    return f"lineage/uncommitted-{of_commit[:12]}.patch"
+
+
 def uncommitted(folder: Path, paths: Sequence[str]) -> bytes | None:
     """The difference of these paths from the commit, new files included, as a patch; empty if there is none.
 

@@ -20,7 +20,7 @@ from mlflow.exceptions import MlflowException
 
 from dcgan.errors import UserError
 from dcgan.files import sha256, significant
-from dcgan.repository import git
+from dcgan.repository import git, patch_name
 from dcgan.tracking.events import GENERATOR
 from dcgan.tracking.private import hidden
 from dcgan.tracking.store import EXPERIMENT, connect
@@ -49,7 +49,7 @@ class Plan:
 
     def commands(self) -> list[str]:
         """The commands that rebuild it, for a shell in the project's folder."""
-        name, folder = _patch_name(self.commit), str(self.folder)
+        name, folder = patch_name(self.commit), str(self.folder)
         fetch = ["mlflow", "artifacts", "download", "-r", self.run.info.run_id, "-a", name, "-d", folder]
         patch = [fetch, ["git", "-C", folder, "apply", Path(name).name]] if self.patch else []
         set_threads = [f"{name}={value}" for name, value in self.environment.items()]
@@ -89,7 +89,7 @@ def plan(root: Path, run_id: str, folder: Path | None = None) -> Plan:
         raise UserError(f"{run_id}: its commit {tags['git_commit']} is not in this repository; fetch it first.")
     patch = b""
     with contextlib.suppress(MlflowException, OSError), tempfile.TemporaryDirectory() as temporary:
-        patch = Path(client.download_artifacts(run_id, _patch_name(tags["git_commit"]), temporary)).read_bytes()
+        patch = Path(client.download_artifacts(run_id, patch_name(tags["git_commit"]), temporary)).read_bytes()
     if tags.get("git_dirty") in ("true", "unknown") and not patch:
         raise UserError(f"{run_id}: its code differed from the commit, and the difference is lost with its artifacts.")
     return Plan(run, folder, patch)
@@ -165,10 +165,6 @@ def _locked_md5(root: Path, revision: str) -> str:
     if md5 is None:
         raise UserError(f"{revision}: its dvc.lock has no generator; run `dvc repro` there first.")
     return str(md5)
-
-
-def _patch_name(commit: str) -> str:
-    return f"lineage/uncommitted-{commit[:12]}.patch"
 
 
 @contextlib.contextmanager

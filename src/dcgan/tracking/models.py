@@ -10,6 +10,7 @@ import importlib.metadata
 import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -39,6 +40,7 @@ def log(run_id: str, generator: Path, names: Sequence[str], tags: Mapping[str, s
     side, nc = network.settings.image_size, network.settings.nc
     latents = TensorSpec(np.dtype(np.float32), (-1, network.settings.nz))
     warnings.filterwarnings("ignore", message=".*An input example was not provided")  # it would be served
+    common: dict[str, Any] = {"run_id": run_id, "tags": dict(tags)}
     if SERVED in names:
         inputs = Schema([TensorSpec(np.dtype(np.float32), (-1, -1))])  # or [[]], with `count`
         outputs = Schema([TensorSpec(np.dtype(np.uint8), (-1, side, side, nc))])
@@ -47,8 +49,7 @@ def log(run_id: str, generator: Path, names: Sequence[str], tags: Mapping[str, s
             None,
             mlflow.pyfunc,
             name=SERVED,
-            tags=dict(tags),
-            run_id=run_id,
+            **common,
             python_model=str(Path(__file__).with_name("served.py")),
             artifacts={"generator": str(generator)},
             code_paths=[str(Path(str(dcgan.__file__)).parent)],
@@ -63,8 +64,7 @@ def log(run_id: str, generator: Path, names: Sequence[str], tags: Mapping[str, s
                 None,
                 mlflow.pytorch,
                 name=PROGRAM,
-                tags=dict(tags),
-                run_id=run_id,
+                **common,
                 pytorch_model=network,
                 serialization_format="pt2",
                 # Two latents, since an example of one would fix the batch size of the exported program.

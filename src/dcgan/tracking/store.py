@@ -63,6 +63,10 @@ class _Known:
     images: set[tuple[str, int]] | None = None  # key and step; None: not asked yet
     restored: bool = False
 
+    @classmethod
+    def of(cls, run: Run) -> _Known:
+        return cls(run.info.run_id, restored=RESTORED in run.data.tags)
+
 
 def connect(root: Path) -> tuple[mlflow.MlflowClient, str]:
     """A client of the store, and the id of the experiment, which is made if it is not there.
@@ -88,10 +92,6 @@ def connect(root: Path) -> tuple[mlflow.MlflowClient, str]:
             if experiment is None:
                 raise
             return client, experiment.experiment_id
-
-
-def _known(run: Run) -> _Known:
-    return _Known(run.info.run_id, restored=RESTORED in run.data.tags)
 
 
 class Store:
@@ -151,11 +151,6 @@ class Store:
         for known in self._known.values():
             known.images = None
 
-    def find(self, **tags: str) -> list[Run]:
-        """The runs with these tags, the oldest first."""
-        where = " and ".join(f"tags.`{name}` = '{value}'" for name, value in tags.items())
-        return list(self.client.search_runs([self.experiment], where, order_by=["start_time"]))
-
     def _find_of(self, identity: dict[str, str]) -> Run | None:
         """The run of an identity.
 
@@ -163,7 +158,9 @@ class Store:
         bytes; one with other settings to its own.
         """
         evaluation = identity.get(EVALUATION)
-        runs = self.find(**{name: value for name, value in identity.items() if name != EVALUATION})
+        tags = {name: value for name, value in identity.items() if name != EVALUATION}
+        where = " and ".join(f"tags.`{name}` = '{value}'" for name, value in tags.items())
+        runs = list(self.client.search_runs([self.experiment], where, order_by=["start_time"]))
         trained = [run for run in runs if TRAINED_IN not in run.data.tags][-1:]
         candidates = trained + [run for run in runs if TRAINED_IN in run.data.tags]
         wanted = (None, evaluation) if evaluation else None
@@ -175,7 +172,7 @@ class Store:
             run = self._find_of(event["run"])
             if run is None:
                 raise MlflowException.invalid_parameter_value("the run is not there; was it deleted?")
-            self._known[key] = _known(run)
+            self._known[key] = _Known.of(run)
         return self._known[key]
 
     def _open(self, event: Event) -> None:
@@ -201,7 +198,7 @@ class Store:
         tags = {**event["tags"], **({EVALUATION: identity[EVALUATION]} if EVALUATION in identity else {})}
         added = [RunTag(k, v) for k, v in tags.items() if k not in run.data.tags]
         client.log_batch(run_id, params=missing, tags=added)
-        self._known[tuple(sorted(identity.items()))] = _known(client.get_run(run_id))
+        self._known[tuple(sorted(identity.items()))] = _Known.of(client.get_run(run_id))
 
     def _points(self, events: Sequence[Event]) -> None:
         known, metrics = self._state(events[0]), []
