@@ -1,18 +1,19 @@
-"""Part of `make bench`: what tracking costs a training, and what a tracking server costs it that is killed five times.
+"""Part of `make bench`: what tracking costs a training, and what a tracking server does that is killed five times.
 
     python benchmarks/tracking_cost.py --epochs 4 --rounds 3
 
-The default training on data/faces, cut short: without tracking, with it into SQLite, and with it to a server on this
-machine that is killed five times and started again. The server shares the processor, so the training without tracking
-that the last is compared with has such a server beside it too. The sides alternate; medians of the ratios. Where other
-work disturbs the clock by more than tracking costs, look at what is counted: the seconds that the training itself spent
-in telling, and those of processor time that the sender took beside it.
+The default training on data/faces, cut short. First without tracking and with it into SQLite, on all cores. Then told
+to a server that lives, and to one that is killed five times and started again: the server has the last core to itself,
+as if it were another machine, and the training with all that tells of it has the others. The sides alternate; medians
+of the ratios. Where other work disturbs the clock by more than tracking costs, look at what is counted: the seconds
+that the training itself spent in telling, and those of processor time that the sender took beside it.
 """
 
 from __future__ import annotations
 
 import argparse
 import contextlib
+import json
 import os
 import resource
 import signal
@@ -25,6 +26,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 from mlflow import MlflowClient
 
@@ -34,7 +36,8 @@ from dcgan.tracking import events
 
 ROOT = Path(__file__).resolve().parent.parent
 KILLS = 5
-CORES = len(os.sched_getaffinity(0))
+CORES = sorted(os.sched_getaffinity(0))
+ALONE, TRACKED, SERVED, KILLED = "without tracking", "into SQLite", "to a server", "to a server that is killed"
 
 
 class Watched:
@@ -59,14 +62,10 @@ class Watched:
         self._timed(lambda: self._observer.measured(step, values))
 
 
-def processor_seconds() -> float:
-    """Of the child processes that have ended."""
-    used = resource.getrusage(resource.RUSAGE_CHILDREN)
-    return used.ru_utime + used.ru_stime
-
-
-def train(root: Path, epochs: int, tracked: bool) -> tuple[float, float, list[int]]:
-    """Seconds of the training, seconds until its end is told, and the steps that a curve has."""
+def train(root: Path, epochs: int, interval: int, tracked: bool) -> dict[str, Any]:
+    """Trains, and says what it took: in seconds the training, its telling, what was told after its end, and the
+    processor time of the sender; and the steps that a curve has."""
+    hardware.prepare()
     values = params.load(ROOT / "params.yaml").model_dump() | {"epochs": epochs}
     settings = networks.Settings(**{name: values[name] for name in networks.Settings.__dataclass_fields__})
     recipe = trainer.Recipe(**{name: values[name] for name in trainer.Recipe.__dataclass_fields__})
@@ -81,30 +80,31 @@ def train(root: Path, epochs: int, tracked: bool) -> tuple[float, float, list[in
             held.enter_context(run.ended())
             run.open("benchmark", values, {})
         store = CheckpointStore(Path(folder), "benchmark")
-        watched, before = Watched(observer), processor_seconds()
-        result = training.train(faces, settings, recipe, machine, store, watched, lambda: None)
+        watched = Watched(observer)
+        result = training.train(
+            faces, settings, recipe, machine, store, watched, lambda: None, log_interval=interval
+        )  # fmt: skip
         trained = time.perf_counter()
     told = time.perf_counter()
-    if tracked and "MLFLOW_TRACKING_URI" not in os.environ:  # a server would count among the children
-        share = (processor_seconds() - before) / (trained - start) / CORES
-        telling = watched.seconds / (trained - start)
-        print(f"  telling took {100 * telling:.3f} % of the time, the sender {100 * share:.2f} % of the processor")
-    return trained - start, told - trained, [step for step, _ in training.points(result.history, 50)]
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)  # the sender is the only one
+    return {
+        "seconds": trained - start,
+        "afterwards": told - trained,
+        "telling": watched.seconds,
+        "sender": used.ru_utime + used.ru_stime,
+        "steps": [step for step, _ in training.points(result.history, interval)],
+    }
 
 
 @contextlib.contextmanager
-def killed_server(root: Path, seconds: float) -> Iterator[str]:
-    """The address of a tracking server that is killed KILLS times within so many seconds, and started again."""
+def server(root: Path, kills: int, seconds: float) -> Iterator[str]:
+    """The address of a tracking server on the last core, killed so often within so many seconds and started again."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = str(free.getsockname()[1])
-    command = [sys.executable, "-m", "mlflow", "server", "--host", "127.0.0.1", "--port", port, "--workers", "1"]
-    command += [
-        "--backend-store-uri",
-        f"sqlite:///{root / 'mlflow.db'}",
-        "--artifacts-destination",
-        str(root / "files"),
-    ]
+    command = ["taskset", "-c", str(CORES[-1]), sys.executable, "-m", "mlflow", "server", "--host", "127.0.0.1"]
+    command += ["--port", port, "--workers", "1", "--backend-store-uri", f"sqlite:///{root / 'mlflow.db'}"]
+    command += ["--artifacts-destination", str(root / "files")]
     over = threading.Event()
     killed = 0
 
@@ -112,14 +112,15 @@ def killed_server(root: Path, seconds: float) -> Iterator[str]:
         nonlocal killed
         while True:
             with (root / "server.log").open("a") as log:
-                server = subprocess.Popen(command, cwd=root, stdout=log, stderr=log, start_new_session=True)
-            ended = over.wait(seconds / (KILLS + 1)) if killed < KILLS else over.wait()
-            os.killpg(server.pid, signal.SIGKILL)
-            server.wait()
+                process = subprocess.Popen(command, cwd=root, stdout=log, stderr=log, start_new_session=True)
+            ended = over.wait(seconds / (kills + 1)) if killed < kills else over.wait()
+            os.killpg(process.pid, signal.SIGKILL)
+            process.wait()
             if ended:
                 return
             killed += 1
 
+    MlflowClient(f"sqlite:///{root / 'mlflow.db'}").search_experiments()  # its first use takes long
     thread = threading.Thread(target=live)
     thread.start()
     try:
@@ -127,42 +128,63 @@ def killed_server(root: Path, seconds: float) -> Iterator[str]:
     finally:
         over.set()
         thread.join()
-        print(f"killed {killed} times")
+        if kills:
+            print(f"  killed {killed} times")
 
 
-def side(name: str, epochs: int, seconds: float) -> float:
+def side(name: str, epochs: int, interval: int, expected: float = 0.0) -> float:
+    """Seconds of the training, in a process of its own, within the `expected` of which a server is killed.
+
+    What it told is looked at.
+    """
+    served = name in (SERVED, KILLED)
+    environment = {key: value for key, value in os.environ.items() if key != "MLFLOW_TRACKING_URI"}
     with tempfile.TemporaryDirectory() as folder, contextlib.ExitStack() as held:
         root = Path(folder)
-        os.environ.pop("MLFLOW_TRACKING_URI", None)
-        if "server" in name:
-            MlflowClient(f"sqlite:///{root / 'mlflow.db'}").search_experiments()  # its first use takes long
-            os.environ["MLFLOW_TRACKING_URI"] = held.enter_context(killed_server(root, seconds))
-        trained, told, steps = train(root, epochs, tracked="tracked" in name)
-        print(f"{name}: {trained:.1f} s, and {told:.1f} s until all was told", flush=True)
-        if "tracked" in name:
-            client = MlflowClient(f"sqlite:///{root / 'mlflow.db'}")
-            (run,) = client.search_runs([e.experiment_id for e in client.search_experiments() if e.name == "dcgan"])
-            found = [point.step for point in client.get_metric_history(run.info.run_id, "d_loss")]
-            print(f"  points: {len(found)} of {len(steps)}, {'the same' if found == steps else 'NOT the same'} steps")
-        return trained
+        command = [sys.executable, __file__, "--epochs", str(epochs), "--interval", str(interval)]
+        command += ["--train", str(root)] if name != ALONE else ["--train", str(root), "--untracked"]
+        if served:
+            address = held.enter_context(server(root, KILLS if name == KILLED else 0, expected))
+            environment["MLFLOW_TRACKING_URI"] = address
+            command = ["taskset", "-c", ",".join(map(str, CORES[:-1])), *command]
+        took = json.loads(subprocess.run(command, env=environment, check=True, capture_output=True, text=True).stdout)
+        print(f"{name}: {took['seconds']:.1f} s, and {took['afterwards']:.1f} s until all was told", flush=True)
+        if name == ALONE:
+            return float(took["seconds"])
+        cores = len(CORES) - served
+        telling, sender = took["telling"] / took["seconds"], took["sender"] / took["seconds"] / cores
+        print(f"  telling took {100 * telling:.3f} % of the time, the sender {100 * sender:.2f} % of the processor")
+        client = MlflowClient(f"sqlite:///{root / 'mlflow.db'}")
+        (run,) = client.search_runs([e.experiment_id for e in client.search_experiments() if e.name == "dcgan"])
+        found = [point.step for point in client.get_metric_history(run.info.run_id, "d_loss")]
+        same = "the same" if found == took["steps"] else "NOT the same"
+        print(f"  points: {len(found)} of {len(took['steps'])}, {same} steps", flush=True)
+        return float(took["seconds"])
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--epochs", type=int, default=4)
+    parser.add_argument("--interval", type=int, default=50, help="steps between two points")
     parser.add_argument("--rounds", type=int, default=3)
-    arguments = parser.parse_args()
-    hardware.prepare()
-    names = ("alone", "tracked", "alone beside a killed server", "tracked by a killed server")
-    rounds = []
-    for _ in range(arguments.rounds):
-        seconds: dict[str, float] = {}
-        for name in names:
-            seconds[name] = side(name, arguments.epochs, seconds.get("alone", 0.0))
-        rounds.append(seconds)
-    for tracked, alone in ((names[1], names[0]), (names[3], names[2])):
-        cost = statistics.median(each[tracked] / each[alone] - 1 for each in rounds)
-        print(f"{tracked}: {100 * cost:+.2f} % of the time without ({alone})")
+    parser.add_argument("--only", choices=["cost", "kills"])
+    parser.add_argument("--train", type=Path, help=argparse.SUPPRESS)
+    parser.add_argument("--untracked", action="store_true", help=argparse.SUPPRESS)
+    options = parser.parse_args()
+    if options.train:
+        print(json.dumps(train(options.train, options.epochs, options.interval, not options.untracked)))
+        return
+    pairs = {"cost": (ALONE, TRACKED), "kills": (SERVED, KILLED)}
+    for what in [options.only] if options.only else pairs:
+        if what == "kills" and len(CORES) < 2:
+            sys.exit("The killed server needs a core of its own: two cores at least.")
+        first, second = pairs[what]
+        ratios = []
+        for _ in range(options.rounds):
+            undisturbed = side(first, options.epochs, options.interval)
+            ratios.append(side(second, options.epochs, options.interval, undisturbed) / undisturbed)
+        cost = statistics.median(ratios) - 1
+        print(f"{second}: {100 * cost:+.2f} % of the time {first} (median of {options.rounds})", flush=True)
 
 
 if __name__ == "__main__":

@@ -108,7 +108,7 @@ def check(result: Result, settings: Settings, recipe: Recipe, steps: int) -> Non
     taken = np.isfinite(result.history[:, -1])
     assert taken.tolist() == [bool(recipe.r1_gamma) and step % PENALTY_INTERVAL == 0 for step in range(steps)]
     assert (result.history[:, 2:5] >= 0).all() and (result.history[:, 2:5] <= 1).all()
-    assert len(result.grids) == recipe.epochs and all(path.is_file() for path in result.grids)
+    assert len(result.grids) == recipe.epochs + 1 and all(path.is_file() for path in result.grids)
     assert result.generator.settings == settings and not result.generator.training
     before = networks.build(settings, random_state(recipe.seed, "weights"))
     for old, new in zip(before, (result.generator, result.discriminator), strict=True):
@@ -424,7 +424,7 @@ def test_an_observer_sees_the_means_and_the_grids(tmp_path: Path) -> None:
         if np.isfinite(part[:, -1]).any():
             expected["penalty"] = np.nanmean(part[:, -1])
         assert values == pytest.approx(expected, rel=1e-5)
-    assert [step for step, _ in watcher.sheets] == [3, 6, 9]
+    assert [step for step, _ in watcher.sheets] == [0, 3, 6, 9]
     for (_, sheet), path in zip(watcher.sheets, result.grids, strict=True):
         images.save_png(tmp_path / "sheet.png", sheet)
         assert (tmp_path / "sheet.png").read_bytes() == path.read_bytes()
@@ -446,11 +446,16 @@ def test_a_grid_shows_the_fixed_latents_by_the_sampled_generator(tmp_path: Path)
     recipe = replace(RECIPE, epochs=1, ema_halflife_kimg=1.0)
     run(tmp_path, SMALL, recipe, observer=watcher)
     trainer = Trainer(SMALL, recipe, CPU)
+    latents = draw_latents(SMALL, 64, random_state(1, "grid"))
+
+    def sheet() -> Pixels:
+        return images.grid(generate(trainer.sampler(training.GRID_BATCHES), latents), columns=8)
+
+    untrained = sheet()
     for number, real in enumerate(batches(pictures(), 8, 1, 0, 3, CPU.device)):
         trainer.step(number, real)
-    latents = draw_latents(SMALL, 64, random_state(1, "grid"))
-    expected = images.grid(generate(trainer.sampler(training.GRID_BATCHES), latents), columns=8)
-    assert np.array_equal(watcher.sheets[0][1], expected)
+    expected = [untrained, sheet()]
+    assert np.array_equal([pixels for _, pixels in watcher.sheets], expected)
 
 
 # What goes wrong.
@@ -534,7 +539,7 @@ def test_a_grid_that_cannot_be_written_is_kept_until_it_can(
         result = run(tmp_path, *kind_of("plain"), checkpoint_minutes=0.0)
     assert bytes_of(result, kind_of("plain")[0], tmp_path) == uninterrupted("plain")
     said = [record.getMessage() for record in caplog.records if "no checkpoint" in record.getMessage()]
-    assert [line.split(":")[0] for line in said] == [f"no checkpoint after step {step}" for step in (3, 4, 5)]
+    assert [line.split(":")[0] for line in said] == [f"no checkpoint after step {step}" for step in (1, 2, 3)]
 
 
 def test_checkpoints_whose_grids_are_gone_are_not_resumed(

@@ -46,7 +46,7 @@ class Observer(Protocol):
         """Means over the last interval; `step` steps are done."""
 
     def grid(self, step: int, sheet: Pixels) -> None:
-        """The fixed latents' pictures after an epoch, laid out as one (H, W, C)."""
+        """The fixed latents' pictures before the first step and after each epoch, laid out as one (H, W, C)."""
 
     def measured(self, step: int, values: dict[str, float]) -> None:
         """Single numbers: `diversity` after an epoch, as a share of the data's; `quick_frechet_distance`."""
@@ -83,7 +83,7 @@ class Result:
     discriminator: Discriminator
     history: npt.NDArray[np.float32]  # (steps, len(COLUMNS))
     distances: dict[int, float]  # by step, where a Quality was given
-    grids: list[Path]  # PNG files in the checkpoint store: the fixed latents' pictures after each epoch
+    grids: list[Path]  # PNG files in the checkpoint store: the fixed latents' pictures, untrained and after each epoch
     # Of this process: images_per_second, shares of its time, peak memory; empty if all was done before.
     speed: dict[str, float]
     resumed: bool  # some of it was done by an earlier process
@@ -128,7 +128,7 @@ def train(
     trainer = Trainer(settings, recipe, machine, ranks)
     history = torch.full((steps, len(COLUMNS)), math.nan, device=machine.device)
     grid_latents = draw_latents(settings, GRID_PICTURES, random_state(recipe.seed, "grid"))
-    grids = [store.folder / f"epoch_{epoch:05d}.png" for epoch in range(1, recipe.epochs + 1)]
+    grids = [store.folder / f"epoch_{epoch:05d}.png" for epoch in range(recipe.epochs + 1)]
     collapse = Collapse(faces, recipe.seed)
     distance = quality.prepare(machine.device) if quality and quality.kimg and ranks.writes else None
     between = max(1, round(quality.kimg * 1000 / recipe.batch_size)) if quality else 0  # steps
@@ -137,7 +137,7 @@ def train(
 
     # Resume.
     done, state = (store.latest() if ranks.writes else None) or (0, {})
-    if not all(path.exists() for path in grids[: done // steps_per_epoch]):
+    if not all(path.exists() for path in grids[: done // steps_per_epoch + 1]):
         store.clear()
         done = 0
     done = ranks.most(done)
@@ -180,6 +180,18 @@ def train(
         hardware.finish(machine)
         return watch.time(what)
 
+    def look() -> None:
+        epoch = done // steps_per_epoch
+        pictures = generate(trainer.sampler(GRID_BATCHES), grid_latents)
+        sheet = unsaved[grids[epoch]] = grid(pictures, columns=8)
+        observer.grid(done, sheet)
+        if epoch:
+            share = collapse.look(pictures, epoch, warn=done >= SETTLED * steps)
+            observer.measured(done, {"diversity": share})
+
+    if not done and ranks.writes:
+        with timed("sampling"):
+            look()
     latest: dict[str, float] = {}
     stream = batches(faces, recipe.batch_size, recipe.seed, done, steps, machine.device, ranks)
     shown = range(done, steps)
@@ -201,11 +213,7 @@ def train(
         # Look at the fixed latents.
         if done % steps_per_epoch == 0 and ranks.writes:
             with timed("sampling"):
-                pictures = generate(trainer.sampler(GRID_BATCHES), grid_latents)
-                sheet = unsaved[grids[done // steps_per_epoch - 1]] = grid(pictures, columns=8)
-                observer.grid(done, sheet)
-                share = collapse.look(pictures, done // steps_per_epoch, warn=done >= SETTLED * steps)
-                observer.measured(done, {"diversity": share})
+                look()
 
         # Measure.
         if quality and distance and (done % between == 0 or done == steps):

@@ -82,20 +82,20 @@ class Run:
     def grid(self, step: int, sheet: Pixels) -> None:
         """The fixed latents' pictures (H, W, C), a series by step."""
         file = io.BytesIO()
-        to_image(sheet).save(file, "PNG")
+        to_image(sheet).save(file, "PPM")  # to compress it is the sender's work: the training waits for this
         self._tell("image", {"image": file.getvalue()}, key="fixed_latents", step=step)
 
     def grids(self, files: Sequence[Path], between: int) -> None:
         """Those grids of a training that the run lacks, from PNG files `between` steps apart."""
-        for number, file in enumerate(files, 1):
+        for number, file in enumerate(files):
             self._tell("image", {"image": file}, key="fixed_latents", step=number * between)
 
     def restored(self, losses: Path, grids: Sequence[Path]) -> None:
-        """What is known of a training that this store has not seen: rows of curves by `step`, and grids by epoch.
+        """What is known of a training that this store has not seen: curves by `step`, and grids by epoch from 0.
 
         It counts for a run alone that was made for a generator that DVC restored.
         """
-        files = {"losses": losses} | {f"grid {number}": grid for number, grid in enumerate(grids, 1)}
+        files = {"losses": losses} | {f"grid {number}": grid for number, grid in enumerate(grids)}
         self._tell("restored", files, grids=len(grids))
 
     def metrics(self, values: Mapping[str, float]) -> None:

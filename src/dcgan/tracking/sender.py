@@ -21,7 +21,7 @@ from dcgan.tracking.spool import Spool
 from dcgan.tracking.store import Store
 
 logger = logging.getLogger(__name__)
-_INTERVAL = 2.0  # seconds between two looks into the spool
+_INTERVAL = 5.0  # seconds between two looks into the spool; the UI looks more seldom
 _RETRY = 10.0  # seconds, after a failure
 _LOAD_INTERVAL = 10.0  # seconds between two samples of the machine's load
 _NICENESS = 10  # the training goes first

@@ -240,7 +240,7 @@ class Store:
         with spool.file(event["files"]["losses"]).open(newline="") as file:
             rows = [{name: float(value) for name, value in row.items() if value} for row in csv.DictReader(file)]
         self._points([common | {"points": [(int(row.pop("step")), row) for row in rows]}])
-        for number in range(1, event["grids"] + 1):
+        for number in range(event["grids"]):
             image = common | {"key": "fixed_latents", "step": number}
             self._image(image, spool.file(event["files"][f"grid {number}"]))
 
