@@ -6,20 +6,35 @@ import re
 from collections.abc import Iterable, Mapping
 
 HIDDEN = "***"
-_SECRET = r"(?:[\w.-]*(?:password|passwd|pwd|secret|token|apikey|credential|auth)[\w.-]*|[\w.-]*[_.-]key)"
-_NAME = re.compile(_SECRET, re.IGNORECASE)
-_NAMED = re.compile(rf"(?i)\b({_SECRET})([\"']?\s*[=:]\s*|\s+)(?!\s)(\"[^\"]*\"|'[^']*'|[^\s,;&]+)")
-_ADDRESS = re.compile(r"(?i)\b([a-z][a-z0-9+.-]*://)\S*@")  # user:password@host
+# What makes a name that of a secret: a word in it, or one of its parts between - _ and .
+_WORD = r"password|passwd|passphrase|secret|token|apikey|accesskey|credential"
+_PART = r"\w*pass|pwd|auth|key|sig|signature"
+_SECRET = rf"[\w.-]*(?:{_WORD})[\w.-]*|(?:[\w.-]*[_.-])?(?:{_PART})(?:[_.-][\w.-]*)?"
+_NAME = re.compile(rf"-*(?:{_SECRET})", re.IGNORECASE)
+_VALUE = r"(?!\s)(\"[^\"]*\"|'[^']*'|\S+)"
+_NAMED = re.compile(rf"(?i)(?<![\w.-])(-*(?:{_SECRET})[\"']?\s*[=:]\s*|--?(?:{_SECRET})\s+){_VALUE}")
+_LOGIN = re.compile(r"(?i)\b([a-z][a-z0-9+.-]*://)\S*@")  # user:password@host
+_QUERY = re.compile(r"(?i)\b([a-z][a-z0-9+.-]*://[^\s?]*\?)\S+")  # a signed address has its secret there
 
 
 def hidden(text: str) -> str:
-    """The text without passwords in addresses, and without values that a name like token or password announces."""
-    return _NAMED.sub(rf"\1\2{HIDDEN}", _ADDRESS.sub(rf"\1{HIDDEN}@", text))
+    """The text without logins and queries of addresses, and without what names like token or password announce."""
+    return _NAMED.sub(rf"\1{HIDDEN}", _LOGIN.sub(rf"\1{HIDDEN}@", _QUERY.sub(rf"\1{HIDDEN}", text)))
 
 
 def command_line(words: Iterable[str]) -> str:
     """A command as one line, without secrets; an option like --password hides the word after it too."""
-    return hidden(" ".join(words))
+    told: list[str] = []
+    announced = False
+    for word in words:
+        name, equals, _ = word.partition("=")
+        secret = _NAME.fullmatch(name) is not None
+        if announced:
+            told.append(HIDDEN)
+        else:
+            told.append(f"{name}={HIDDEN}" if secret and equals else hidden(word))
+        announced = secret and not equals and not announced and word.startswith("-")
+    return " ".join(told)
 
 
 def environment(variables: Mapping[str, str], prefixes: tuple[str, ...]) -> dict[str, str]:
