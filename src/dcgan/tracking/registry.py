@@ -51,14 +51,11 @@ def register(
         )
     client.set_model_version_tag(name, version.version, _key(mine), str(distance))
     champion = _champion(client, name)
-    if champion is None:
-        client.set_registered_model_alias(name, CHAMPION, version.version)
-        return
-    counts = _key(champion.tags["protocol"]) if "protocol" in champion.tags else _key(mine)
+    counts = _key(champion.tags.get("protocol", mine) if champion else mine)
     measured = {v.version: float(v.tags[counts]) for v in _versions(client, name) if counts in v.tags}
     if measured:
         best = min(measured, key=lambda number: (measured[number], int(number)))
-        if best != champion.version and measured[best] < measured.get(champion.version, float("inf")):
+        if champion is None or measured[best] < measured.get(champion.version, float("inf")):
             client.set_registered_model_alias(name, CHAMPION, best)
 
 
