@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -34,22 +35,27 @@ def _values(section: type[Section]) -> dict[str, Any]:
     return load(ROOT / "params.yaml").section(section).model_dump()
 
 
-def run_name() -> str:
+def _run_name() -> str:
     """The DVC experiment's name, or the commit."""
     return os.environ.get("DVC_EXP_NAME") or commit(ROOT, 7) or "no commit"
 
 
-def run_tags() -> dict[str, str]:
-    """The commit, whether code or parameters differ from it, the DVC experiment, the command, the machine."""
-    tags: dict[str, str] = {}
+def open_run(run: Run, tags: Mapping[str, str] | None = None, settings: Mapping[str, Any] | None = None) -> None:
+    """Opens the run with what it is known by, and gives it what differs from the commit, before that can change."""
+    head, patch = "", None
+    known: dict[str, str] = {}
     with harmless("what this run is made of"):
-        tags = _tags()
-    return {name: value for name, value in tags.items() if value}
+        head = commit(ROOT)
+        patch = uncommitted(ROOT, SOURCES) if head else b""
+        known = _tags(head, patch)
+    known = {name: value for name, value in known.items() if value}
+    run.open(_run_name(), training_params(), {**known, **(tags or {})}, settings)
+    if patch:
+        run.text(patch_name(head), patch, once=True)
 
 
-def _tags() -> dict[str, str]:
-    head = commit(ROOT)
-    patch = uncommitted(ROOT, SOURCES) if head else b""
+def _tags(head: str, patch: bytes | None) -> dict[str, str]:
+    """The commit, whether code or parameters differ from it, the DVC experiment, the command, the machine."""
     return {
         "git_commit": head,
         "git_dirty": ("unknown" if patch is None else str(bool(patch)).lower()) if head else "",
@@ -63,9 +69,7 @@ def _tags() -> dict[str, str]:
 
 
 def tell_lineage(run: Run, stage: str) -> None:
-    """Gives the run what it takes to make it again: digests, packages, and what differs from the commit."""
+    """Gives the run the digests of what it was made from and of what came of it, and the packages."""
     with harmless("what this run is made of"):
         run.text("lineage/digests.json", json.dumps(digests(stage), indent=2))
         run.text("lineage/requirements.txt", packages())
-        if patch := uncommitted(ROOT, SOURCES):
-            run.text(patch_name(commit(ROOT)), patch)

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from digests import md5
-from lineage import data_params, run_name, run_tags, tell_lineage, training_params
+from lineage import data_params, open_run, tell_lineage, training_params
 from stage import FOLDER, GENERATOR, INVENTORY, MAIN_ROOT, NEIGHBOURS, PICTURES, REPORTS
 
 from dcgan.files import sha256
@@ -34,9 +34,7 @@ def record_evaluation(stage: str) -> None:
 
     metrics: dict[str, Any] = json.loads((REPORTS / "metrics.json").read_text())
     data: dict[str, Any] = json.loads((REPORTS / "data.json").read_text())
-    names = {"fid_network": "network", "fid_samples": "samples", "fid_repeats": "repeats"}
-    names["fid_split"] = "reference_split"
-    settings = {key: metrics[name] for key, name in names.items()}
+    settings = {key: metrics[name] for key, name in events.SETTINGS.items()}
     identity = hashlib.sha256(json.dumps(metrics, sort_keys=True).encode()).hexdigest()[:32]
     metric = "fid" if "fid" in metrics else "frechet_distance"
     params = training_params()
@@ -54,7 +52,7 @@ def _of_generator(
     """The run of the present generator; one that this store has never seen is told all that is known of it."""
     generator = sha256(GENERATOR)
     trained = events.Run(spool, {events.GENERATOR: generator})
-    trained.open(run_name(), training_params(), run_tags())
+    open_run(trained)
     trained.tags({"generator_md5": md5(GENERATOR)})
     trained.restored(REPORTS / "losses.csv", sorted((REPORTS / "progress").glob("*.png")))
     trained.model(GENERATOR)
@@ -62,7 +60,7 @@ def _of_generator(
         tell_lineage(trained, stage)
         return trained
     run = events.Run(spool, {events.GENERATOR: generator, events.EVALUATION: evaluation})
-    run.open(run_name(), training_params(), run_tags(), settings)
+    open_run(run, settings=settings)
     tell_lineage(run, stage)
     return run
 

@@ -4,6 +4,7 @@ No stage: `python -m dcgan sync` runs it.
 """
 
 import json
+import os
 import subprocess
 import sys
 import threading
@@ -19,11 +20,13 @@ from dcgan.tracking.spool import Spool
 
 
 def main(params: Section) -> None:
+    if os.environ.get("DCGAN_TRACKING") == "0":
+        raise UserError("DCGAN_TRACKING: 0 is not allowed here, since MLflow is to be told; unset it.")
     spool, ended = events.spool_of(MAIN_ROOT), threading.Event()
     ended.set()
     waiting = len(spool)
     if not send_until(ended, spool, MAIN_ROOT):
-        raise UserError(f"sync: {len(spool)} events are still unsent; start the tracking server, then run it again.")
+        raise UserError(f"sync: {len(spool)} events are still unsent, for the reason above; run it again without it.")
     print(f"{waiting} events were unsent; MLflow has been told, but for those that a warning above names.")
     for other in sorted((MAIN_ROOT / events.SPOOL).glob("*/unsent.jsonl")):
         if other != spool.path and (count := len(Spool(other.parent))):
@@ -31,15 +34,16 @@ def main(params: Section) -> None:
     if not GENERATOR.exists():
         return
     status = subprocess.run([sys.executable, "-m", "dvc", "status", "--json"], cwd=ROOT, capture_output=True, text=True)
-    changed = json.loads(status.stdout) if status.returncode == 0 else {"dvc.lock": []}
-    if changed:
+    if status.returncode:
+        raise UserError(f"sync: dvc status failed: {' '.join(status.stderr.split())[-300:]}")
+    if changed := json.loads(status.stdout):
         raise UserError(
             f"sync: what is here is not what dvc.lock says ({', '.join(changed)}); run `dvc repro` or `dvc checkout`."
         )
     record_samples()
     record_evaluation("report")
-    if len(spool):
-        raise UserError("sync: MLflow could not be told all; run it again.")
+    if not send_until(ended, spool, MAIN_ROOT):
+        raise UserError("sync: MLflow could not be told all, for the reason above; run it again without it.")
     print("MLflow knows the result that is here.")
 
 

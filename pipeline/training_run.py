@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from digests import md5
-from lineage import data_params, run_name, run_tags, tell_lineage, training_params
+from lineage import data_params, open_run, tell_lineage
 from stage import GENERATOR, MAIN_ROOT
 
 from dcgan.files import sha256
@@ -31,7 +31,7 @@ def training_run(fingerprint: str, data: str, faces: int, where: Mapping[str, st
         run = events.Run(spool, known_by)
         with run.ended():
             described = {key: str(value) for key, value in where.items()}
-            run.open(run_name(), training_params(), {**run_tags(), "data_sha256": data, **described})
+            open_run(run, {"data_sha256": data, **described})
             about = data_params()
             run.dataset(about["dataset"], data[:32], {"uri": "data/faces", **about}, {"faces": faces})
             yield run

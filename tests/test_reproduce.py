@@ -22,7 +22,7 @@ from dcgan.tracking.store import connect
 MAKE = """
 import json, pathlib
 text = pathlib.Path("params.yaml").read_text() + pathlib.Path("code.py").read_text()
-metrics = json.dumps({"frechet_distance": len(text)})
+metrics = json.dumps({"frechet_distance": len(text), "samples": 2000})
 for name, content in (("models/generator.safetensors", text), ("reports/metrics.json", metrics)):
     pathlib.Path(name).parent.mkdir(exist_ok=True)
     pathlib.Path(name).write_text(content)
@@ -65,7 +65,7 @@ def repro(folder: Path) -> None:
 def a_run(root: Path, **changed: str | None) -> str:
     """A run of the present result; what is changed to None is absent."""
     client, experiment = connect(root)
-    tags: dict[str, Any] = {"git_commit": commit(root), "git_dirty": "false", "threads": "1"}
+    tags: dict[str, Any] = {"git_commit": commit(root), "git_dirty": "false", "threads": "1", "device": "cpu"}
     tags["generator_sha256"] = sha256(root / reproduce.MODEL)
     tags = {name: value for name, value in (tags | changed).items() if value is not None}
     run = client.create_run(experiment, tags=tags)
@@ -99,12 +99,51 @@ def test_a_run_is_rebuilt_in_a_worktree_of_its_own(root: Path, capsys: pytest.Ca
     assert plan.folder == root.parent / f"project-{run[:8]}"
     assert plan.commands() == [
         f"git worktree add --detach {plan.folder} {commit(root)}",
-        f"cd {plan.folder} && OMP_NUM_THREADS=1 dvc repro",
+        f"cd {plan.folder} && DCGAN_TRACKING=0 OMP_NUM_THREADS=1 dvc repro --force",
     ]
     reproduce.go(root, plan)
     assert (plan.folder / "params.yaml").read_text() == "lr: 1\n" and (root / "params.yaml").read_text() == "lr: 2\n"
     out = capsys.readouterr().out
     assert "generator.safetensors: the same bytes" in out and "the same frechet_distance" in out
+
+
+def test_an_evaluation_of_its_own_is_rebuilt_as_its_training_was_run(root: Path) -> None:
+    trained = a_run(root, threads="3")
+    run = a_run(root, threads=None, device=None, trained_in=trained)
+    assert "OMP_NUM_THREADS=3" in reproduce.plan(root, run).commands()[-1]
+
+
+def test_a_distance_by_other_settings_is_not_compared(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    run = a_run(root)
+    MlflowClient().log_metric(run, "frechet_distance", 1.0)
+    with pytest.raises(UserError, match="and the run's is 1"):
+        reproduce.go(root, reproduce.plan(root, run, root.parent / "same settings"))
+    MlflowClient().log_param(run, "fid_samples", "50000")
+    reproduce.go(root, reproduce.plan(root, run))
+    assert "measured with another fid_samples" in capsys.readouterr().out
+
+
+def test_files_that_are_neither_in_git_nor_made_by_a_stage_come_along(root: Path) -> None:
+    for name in ("downloads", "folder"):
+        (root / "data" / name / "deeper").mkdir(parents=True)
+        (root / "data" / name / "README.md").write_text("what belongs here")
+    git(root, "add", "data")
+    git(root, "commit", "-q", "-m", "the user's files")
+    for name in ("downloads", "folder"):
+        (root / "data" / name / "deeper" / "file").write_text(name)
+    plan = reproduce.plan(root, a_run(root))
+    reproduce.go(root, plan)
+    by_hand = reproduce.plan(root, plan.run.info.run_id, root.parent / "by hand")
+    subprocess.run(["bash", "-c", "set -e\n" + "\n".join(by_hand.commands())], cwd=root, check=True)
+    for folder in (plan.folder, by_hand.folder):
+        for name in ("downloads", "folder"):
+            assert (folder / "data" / name / "deeper" / "file").read_text() == name
+
+
+def test_what_differed_later_than_a_clean_run_is_not_applied(root: Path) -> None:
+    run = a_run(root)
+    log_patch(root, run, b"a later stage's")
+    assert reproduce.plan(root, run).patch == b""
 
 
 def test_what_differed_from_the_commit_is_rebuilt_too(root: Path) -> None:

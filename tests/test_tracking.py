@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import logging
+import os
 import signal
 import sqlite3
 import subprocess
 import sys
 import threading
 from contextlib import AbstractContextManager
+from functools import partial
 from pathlib import Path
 
 import mlflow
@@ -141,6 +143,23 @@ def test_a_training_that_was_interrupted_goes_on_in_its_run(root: Path) -> None:
     assert found.info.status == "FINISHED" and curve(client_of(root), found) == [(10, 1.0), (20, 0.5)]
 
 
+def test_a_training_that_was_killed_is_told_to_be_so(root: Path) -> None:
+    """By its sender, whose standard error ends when all is told."""
+    code = (
+        "import os, sys, pathlib; from dcgan.tracking.events import Run, sending\n"
+        "with sending(pathlib.Path(sys.argv[1]), {'fingerprint': 'f1'}) as spool:\n"
+        "    Run(spool, {'fingerprint': 'f1'}).open('name', {}, {})\n"
+        "    os.kill(os.getpid(), 9)\n"
+    )
+    killed = subprocess.run([sys.executable, "-c", code, str(root)], cwd=ROOT, stderr=subprocess.PIPE, text=True)
+    assert killed.returncode == -signal.SIGKILL and killed.stderr == ""
+    assert [run.info.status for run in runs(client_of(root))] == ["KILLED"]
+    train(root)
+    Run(spool_of(root), {FINGERPRINT: "f1"}).died()
+    assert sent(root)
+    assert [run.info.status for run in runs(client_of(root))] == ["FINISHED"]
+
+
 def test_another_training_is_another_run(root: Path) -> None:
     train(root, "f1", "sha1")
     train(root, "f2", "sha2")
@@ -166,14 +185,15 @@ def test_a_generator_that_the_store_has_never_seen_gets_a_run_marked_restored(ro
     grid.write_bytes(next((spool_of(root).folder / "files").iterdir()).read_bytes())
     for _ in range(2):
         run.open("restored", PARAMS, {})
-        run.restored(losses, [grid])
+        run.restored(losses, [grid, grid])
     evaluation(root, "e1", 100)
     assert sent(root)
     (found,) = runs(client_of(root))
     assert found.data.tags["restored"] == "true" and found.data.params["lr"] == "0.1"
+    names = [Path(item.path).name for item in client_of(root).list_artifacts(found.info.run_id, "images")]
+    assert {int(name.split("+")[2]) for name in names} == {0, 4}  # the first step and the last
     assert curve(client_of(root), found) == [(2, 0.5), (4, 0.25)]
     assert curve(client_of(root), found, "penalty") == [(4, 0.125)]
-    assert len(client_of(root).list_artifacts(found.info.run_id, "images")) == 2
     assert found.data.metrics["frechet_distance"] == 100
 
 
@@ -192,11 +212,15 @@ def test_files_and_texts_go_to_the_run_under_their_names(root: Path, tmp_path: P
     picture.write_bytes(b"picture")
     run = training(root)
     run.artifacts(picture)
+    run.text("lineage/digests.json", "[]")
     run.text("lineage/digests.json", "{}")
+    for patch in ("as it was", "as it became"):
+        run.text("lineage/uncommitted.patch", patch, once=True)
     assert sent(root)
     (found,) = runs(client_of(root))
     folder = Path(client_of(root).download_artifacts(found.info.run_id, ""))
     assert (folder / "samples.png").read_bytes() == b"picture" and (folder / "lineage/digests.json").read_text() == "{}"
+    assert (folder / "lineage/uncommitted.patch").read_text() == "as it was"
 
 
 def test_two_trainings_of_the_same_bytes_each_have_their_results(root: Path) -> None:
@@ -219,6 +243,27 @@ def test_a_point_that_is_told_twice_in_a_row_counts_once(root: Path) -> None:
     assert sent(root)
     (found,) = runs(client_of(root))
     assert curve(client_of(root), found, "quick_frechet_distance") == [(5, 7.0)]
+
+
+def test_two_senders_tell_a_point_once(root: Path) -> None:
+    """Each knows what a run has, and not what the other has told it since."""
+
+    class Sender:
+        def __init__(self) -> None:
+            self.store, self.spool = store.Store(root), spool_of(root)
+
+        def send(self) -> None:
+            self.spool.drain(partial(self.store.send, spool=self.spool), self.store.forget)
+
+    first, second = Sender(), Sender()
+    run = training(root)
+    for sender_, step in ((first, 10), (second, 20), (first, 20), (second, 10)):
+        run.losses(step, {"d_loss": 1.0})
+        run.grid(step, np.zeros((8, 8, 3), np.uint8))
+        sender_.send()
+    (found,) = runs(client_of(root))
+    assert curve(client_of(root), found) == [(10, 1.0), (20, 1.0)]
+    assert len(client_of(root).list_artifacts(found.info.run_id, "images")) == 4  # a small one beside each
 
 
 # Models.
@@ -276,6 +321,11 @@ def test_the_champion_is_the_nearest_of_its_protocol(root: Path, generator: Path
     assert champion() == "other"
     measured("better", 20, "100")
     assert champion() == "better"
+    # Where it is deleted, the nearest of those that are left follows it, not the next that comes.
+    better = client_of(root).get_model_version_by_alias("dcgan-avatars", registry.CHAMPION)
+    client_of(root).delete_model_version("dcgan-avatars", better.version)
+    measured("bad", 300, "2000")
+    assert champion() == "best"
 
 
 # Failures.
@@ -316,7 +366,6 @@ def test_a_dead_server_costs_one_warning_and_what_was_told_is_kept(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://user:hunter22@127.0.0.1:9")  # the discard port: nothing listens
-    monkeypatch.setattr(sender, "_INTERVAL", 0.01)
     with sending(tmp_path) as spool:
         run = Run(spool, {FINGERPRINT: "f1"})
         run.open("name", PARAMS, {})
@@ -326,6 +375,27 @@ def test_a_dead_server_costs_one_warning_and_what_was_told_is_kept(
     assert len(spool) == 2 and not (tmp_path / "mlflow.db").exists()
     monkeypatch.delenv("MLFLOW_TRACKING_URI")
     assert sent(tmp_path) and len(spool) == 2 and not (tmp_path / "mlflow.db").exists()  # it is for another store
+
+
+def test_one_warning_is_enough_however_often_it_is_tried(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://127.0.0.1:9")
+    monkeypatch.setattr(sender, "_RETRY", 0.0)
+    training(tmp_path)
+    ended, tried = threading.Event(), 0
+
+    def connect(root: Path) -> store.Store:
+        nonlocal tried
+        tried += 1
+        if tried == 3:
+            ended.set()
+        return store.Store(root)
+
+    monkeypatch.setattr(sender, "Store", connect)
+    assert not sender.send_until(ended, spool_of(tmp_path), tmp_path)
+    assert tried == 4 and len([r for r in caplog.records if "MLflow cannot be told now" in r.message]) == 1
+    assert len(spool_of(tmp_path)) == 1
 
 
 def test_a_locked_database_is_waited_for(root: Path, caplog: pytest.LogCaptureFixture) -> None:
@@ -384,6 +454,38 @@ def test_what_mlflow_refuses_does_not_stop_what_comes_after_it(root: Path, caplo
     assert "was it deleted" in caplog.text
     (found,) = runs(client_of(root))
     assert curve(client_of(root), found) == [(2, 2.0)]
+
+
+def test_what_can_never_be_told_does_not_stop_what_comes_after_it(
+    root: Path, caplog: pytest.LogCaptureFixture, tmp_path: Path
+) -> None:
+    """As events of another version of the code, and files that a crash of the machine has damaged."""
+    broken = tmp_path / "broken"
+    broken.write_bytes(b"")
+    run, spool = training(root), spool_of(root)
+    run.grids([broken], 1)
+    run.model(broken)
+    for event in ({"kind": "unknown"}, {"kind": "points"}, {"kind": "open"}):
+        spool.append({"run": {FINGERPRINT: "f1"}, "time": 1, **event})
+    run.losses(2, {"d_loss": 2.0})
+    assert sent(root) and len(spool) == 0
+    assert [word in caplog.text for word in ("a damaged picture", "model", "unknown", "points", "open")] == [True] * 5
+    (found,) = runs(client_of(root))
+    assert curve(client_of(root), found) == [(2, 2.0)]
+
+
+def test_an_experiment_that_was_deleted_is_restored(root: Path, caplog: pytest.LogCaptureFixture) -> None:
+    train(root)
+    assert sent(root)
+    client_of(root).delete_experiment(runs(client_of(root))[0].info.experiment_id)
+    train(root, "f2", "sha2")
+    assert sent(root) and len(spool_of(root)) == 0 and "is restored" in caplog.text
+    assert len(runs(client_of(root))) == 2
+
+
+def test_to_ask_the_own_store_names_it_to_nobody_else(root: Path) -> None:
+    store.connect(root)
+    assert "MLFLOW_TRACKING_URI" not in os.environ
 
 
 def test_processes_that_meet_an_empty_store_do_not_break_each_other(tmp_path: Path) -> None:

@@ -6,6 +6,7 @@ import contextlib
 import json
 import os
 import shlex
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -17,11 +18,12 @@ import filelock
 import yaml
 from mlflow.entities import Run
 from mlflow.exceptions import MlflowException
+from sqlalchemy.exc import SQLAlchemyError
 
 from dcgan.errors import UserError
 from dcgan.files import sha256, significant
 from dcgan.repository import git, patch_name
-from dcgan.tracking.events import GENERATOR
+from dcgan.tracking.events import GENERATOR, SETTINGS, TRAINED_IN
 from dcgan.tracking.private import hidden
 from dcgan.tracking.store import EXPERIMENT, connect
 
@@ -34,6 +36,8 @@ class Plan:
     """What it takes to rebuild the result of a run."""
 
     run: Run
+    trained: Run  # the same, or the run that trained what this one evaluated
+    root: Path
     folder: Path  # a worktree that does not exist yet
     patch: bytes  # what differed from the commit, as git writes it; empty if nothing did
 
@@ -43,20 +47,26 @@ class Plan:
 
     @property
     def environment(self) -> dict[str, str]:
-        """What the bytes depend on beside the code: on a CPU, the number of threads."""
-        threads = self.run.data.tags.get("threads")
-        return {"OMP_NUM_THREADS": threads} if threads else {}
+        """What the bytes depend on beside the code, on a CPU the threads; MLflow, which has the run, is not told."""
+        threads = self.trained.data.tags.get("threads")
+        return {"DCGAN_TRACKING": "0"} | ({"OMP_NUM_THREADS": threads} if threads else {})
+
+    @property
+    def lent(self) -> list[Path]:
+        """Folders of files that neither git nor a stage brings: what was fetched, and the user's own pictures."""
+        return [Path("data") / name for name in ("downloads", "folder") if (self.root / "data" / name).is_dir()]
 
     def commands(self) -> list[str]:
         """The commands that rebuild it, for a shell in the project's folder."""
         name, folder = patch_name(self.commit), str(self.folder)
         fetch = ["mlflow", "artifacts", "download", "-r", self.run.info.run_id, "-a", name, "-d", folder]
         patch = [fetch, ["git", "-C", folder, "apply", Path(name).name]] if self.patch else []
-        set_threads = [f"{name}={value}" for name, value in self.environment.items()]
+        variables = [f"{name}={value}" for name, value in self.environment.items()]
         return [
             shlex.join(["git", "worktree", "add", "--detach", folder, self.commit]),
             *(shlex.join(command) for command in patch),
-            " ".join(["cd", shlex.quote(folder), "&&", *set_threads, "dvc", "repro"]),
+            *(shlex.join(["cp", "-R", f"{path}/.", f"{self.folder / path}/"]) for path in self.lent),
+            " ".join(["cd", shlex.quote(folder), "&&", *variables, "dvc", "repro", "--force"]),
         ]
 
 
@@ -87,12 +97,17 @@ def plan(root: Path, run_id: str, folder: Path | None = None) -> Plan:
         raise UserError(f"{folder}: it is there already; remove it (`git worktree remove`), or give --into.")
     if git(root, "cat-file", "-e", f"{tags['git_commit']}^{{commit}}").returncode:
         raise UserError(f"{run_id}: its commit {tags['git_commit']} is not in this repository; fetch it first.")
-    patch = b""
+    patch, trained = b"", run
+    if TRAINED_IN in tags:
+        with _asking():
+            trained = client.get_run(tags[TRAINED_IN])
     with contextlib.suppress(MlflowException, OSError), tempfile.TemporaryDirectory() as temporary:
         patch = Path(client.download_artifacts(run_id, patch_name(tags["git_commit"]), temporary)).read_bytes()
-    if tags.get("git_dirty") in ("true", "unknown") and not patch:
+    if tags.get("git_dirty") == "false":  # the patch is of a later stage
+        patch = b""
+    elif tags.get("git_dirty") in ("true", "unknown") and not patch:
         raise UserError(f"{run_id}: its code differed from the commit, and the difference is lost with its artifacts.")
-    return Plan(run, folder, patch)
+    return Plan(run, trained, root.resolve(), folder, patch)
 
 
 def go(root: Path, wanted: Plan) -> None:
@@ -104,8 +119,12 @@ def go(root: Path, wanted: Plan) -> None:
     _must(root, "worktree", "add", "--detach", str(wanted.folder), wanted.commit)
     if wanted.patch:
         _must(wanted.folder, "apply", "-", stdin=wanted.patch)
-    environment = os.environ | wanted.environment | {"PYTHONPATH": str(wanted.folder / "src")}
-    done = subprocess.run([sys.executable, "-m", "dvc", "repro"], cwd=wanted.folder, env=environment, check=False)
+    for path in wanted.lent:
+        shutil.copytree(wanted.root / path, wanted.folder / path, dirs_exist_ok=True)
+    programs = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", os.defpath)])
+    environment = os.environ | wanted.environment | {"PYTHONPATH": str(wanted.folder / "src"), "PATH": programs}
+    command = [sys.executable, "-m", "dvc", "repro", "--force"]
+    done = subprocess.run(command, cwd=wanted.folder, env=environment, check=False)
     if done.returncode:
         raise UserError(f"{wanted.folder}: `dvc repro` ended with status {done.returncode}; its error is above.")
     compare(wanted)
@@ -121,7 +140,8 @@ def compare(wanted: Plan) -> None:
     found = sha256(wanted.folder / MODEL)
     if found != tags[GENERATOR]:
         names = ("processor", "device", "instructions", "precision", "torch")
-        made = ", ".join(tags[name] for name in names if name in tags)
+        known = wanted.trained.data.tags
+        made = ", ".join(known[name] for name in names if name in known) if "device" in known else "a machine not known"
         raise UserError(
             f"{wanted.folder / MODEL}: its SHA-256 is {found}, and the run's generator has {tags[GENERATOR]}; the same "
             f"bytes are promised on the same kind of machine alone, and that run was made on: {made}."
@@ -129,7 +149,13 @@ def compare(wanted: Plan) -> None:
     print(f"{MODEL}: the same bytes, SHA-256 {found}")
     metrics = json.loads((wanted.folder / METRICS).read_text())
     name = "fid" if "fid" in metrics else "frechet_distance"
-    if name in expected:
+    params = wanted.run.data.params
+    other = [
+        key for key, name in SETTINGS.items() if name in metrics and params.get(key) not in (None, str(metrics[name]))
+    ]
+    if other:
+        print(f"{METRICS}: the run was measured with another {', '.join(other)}; the distances are not compared")
+    elif name in expected:
         if significant(expected[name]) != metrics[name]:
             here = f"{wanted.folder / METRICS}: {name} is {metrics[name]:g}"
             raise UserError(f"{here}, and the run's is {expected[name]:g}.")
@@ -171,7 +197,7 @@ def _locked_md5(root: Path, revision: str) -> str:
 def _asking() -> Iterator[None]:
     try:
         yield
-    except (MlflowException, filelock.Timeout) as error:
+    except (MlflowException, SQLAlchemyError, ImportError, filelock.Timeout) as error:
         reason = hidden(str(error).splitlines()[0][:200])
         raise UserError(
             f"MLflow cannot be asked ({reason}); start its server, or name it with MLFLOW_TRACKING_URI."

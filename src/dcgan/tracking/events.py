@@ -24,6 +24,14 @@ from dcgan.tracking.spool import Nowhere, Spool
 
 logger = logging.getLogger(__name__)
 FINGERPRINT, GENERATOR, EVALUATION = "fingerprint", "generator_sha256", "evaluation"
+# Settings of an evaluation: the parameter, and under which name metrics.json has it.
+SETTINGS = {
+    "fid_network": "network",
+    "fid_samples": "samples",
+    "fid_repeats": "repeats",
+    "fid_split": "reference_split",
+}
+TRAINED_IN = "trained_in"  # the tag of an evaluation's run: the id of the training's
 SPOOL = "mlspool"  # the folder under the project's root; it holds one for each store
 LAST_SECONDS = 60  # that a stage waits at its end until all is sent
 Texts = Mapping[str, Any]
@@ -91,7 +99,7 @@ class Run:
             self._tell("image", {"image": file}, key="fixed_latents", step=number * between)
 
     def restored(self, losses: Path, grids: Sequence[Path]) -> None:
-        """What is known of a training that this store has not seen: curves by `step`, and grids by epoch from 0.
+        """What is known of a training that this store has not seen: curves by `step`, and grids from the first step on.
 
         It counts for a run alone that was made for a generator that DVC restored.
         """
@@ -105,11 +113,12 @@ class Run:
     def artifacts(self, *paths: Path) -> None:
         """Files."""
         for path in paths:
-            self._tell("artifact", {"artifact": path}, name=path.name)
+            self._tell("artifact", {"artifact": path}, name=path.name, once=False)
 
-    def text(self, name: str, content: str | bytes) -> None:
-        """A file of this content; `name` may be a path."""
-        self._tell("artifact", {"artifact": content.encode() if isinstance(content, str) else content}, name=name)
+    def text(self, name: str, content: str | bytes, once: bool = False) -> None:
+        """A file of this content; `name` may be a path. With `once` the run keeps one that it has."""
+        content = content.encode() if isinstance(content, str) else content
+        self._tell("artifact", {"artifact": content}, name=name, once=once)
 
     def dataset(self, name: str, digest: str, source: Mapping[str, Any], profile: Mapping[str, Any]) -> None:
         """The data that the run was trained on, as MLflow's dataset."""
@@ -135,6 +144,10 @@ class Run:
 
     def end(self, status: str) -> None:
         self._tell("end", status=status)
+
+    def died(self) -> None:
+        """Ends the run as KILLED, unless it has been ended."""
+        self._tell("end", status="KILLED", only_running=True)
 
     @contextlib.contextmanager
     def ended(self) -> Iterator[None]:

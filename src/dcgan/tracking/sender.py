@@ -35,14 +35,17 @@ def main() -> None:
     options = parser.parse_args()
     os.nice(_NICENESS)
     spool, ended = spool_of(options.root), threading.Event()
-    threading.Thread(target=_wait_for_end, args=(ended,), daemon=True).start()
-    if options.load_of:
-        threading.Thread(target=_sample_load, args=(Run(spool, options.load_of), ended), daemon=True).start()
+    run = Run(spool, options.load_of) if options.load_of else None
+    threading.Thread(target=_wait_for_end, args=(ended, run), daemon=True).start()
+    if run:
+        threading.Thread(target=_sample_load, args=(run, ended), daemon=True).start()
     send_until(ended, spool, options.root)
 
 
-def _wait_for_end(ended: threading.Event) -> None:
+def _wait_for_end(ended: threading.Event, run: Run | None) -> None:
     sys.stdin.read()
+    if run:
+        run.died()  # if it has said nothing itself
     ended.set()
 
 
@@ -59,8 +62,7 @@ def send_until(ended: threading.Event, spool: Spool, root: Path) -> bool:
         try:
             if spool.path.exists() and spool.path.stat().st_size:
                 store = store or Store(root)
-                store.forget_images()  # another stage's sender may have sent some
-                spool.drain(partial(store.send, spool=spool))
+                spool.drain(partial(store.send, spool=spool), store.forget)
             wait = _INTERVAL
             sent = True
         except Exception as error:  # whatever it is, the training is worth more

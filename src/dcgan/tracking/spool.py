@@ -33,6 +33,7 @@ class Spool:
         self._files = folder / "files"
         self._lock = filelock.FileLock(folder / "unsent.lock", timeout=_SECONDS)
         self._sending = filelock.FileLock(folder / "sending.lock")
+        self._sender, self._me = folder / "sender.txt", uuid.uuid4().hex
 
     def append(self, event: Mapping[str, Any], files: Mapping[str, Path | bytes] | None = None) -> None:
         """Adds an event; `files` (by the key under which the event names each) are kept as they are now.
@@ -78,11 +79,12 @@ class Spool:
             return []
         return [event for line in lines if (event := _parsed(line)) is not None]
 
-    def drain(self, send: Callable[[Sequence[Event]], int]) -> None:
+    def drain(self, send: Callable[[Sequence[Event]], int], forget: Callable[[], None] = lambda: None) -> None:
         """Hands all events to `send` in their order, and removes those that it has sent.
 
         Args:
             send: takes the first events, and says how many of them it has dealt with: at least one.
+            forget: is called before, unless this was the last to send something.
 
         Raises:
             whatever `send` raises; the events that it had not dealt with stay.
@@ -90,6 +92,9 @@ class Spool:
         if not self.path.exists():
             return
         with self._sending:
+            if not self._sender.exists() or self._sender.read_text() != self._me:
+                forget()
+                self._sender.write_text(self._me)
             events, sent, removed, since = self._events(), 0, 0, time.monotonic()
             try:
                 while sent < len(events):

@@ -13,9 +13,11 @@ from pathlib import Path
 from typing import Any
 
 import filelock
+import requests
 from PIL import Image
+from sqlalchemy.exc import SQLAlchemyError
 
-from dcgan.tracking.events import EVALUATION, GENERATOR
+from dcgan.tracking.events import EVALUATION, GENERATOR, TRAINED_IN
 from dcgan.tracking.private import hidden
 from dcgan.tracking.spool import Event, Spool
 
@@ -46,12 +48,13 @@ logging.getLogger("mlflow").setLevel(logging.ERROR)
 logging.getLogger("alembic").setLevel(logging.ERROR)
 
 EXPERIMENT = "dcgan"
-TRAINED_IN, RESTORED = "trained_in", "restored"
+RESTORED = "restored"
 _KIND = {"mlflow.experimentKind": "custom_model_development"}  # a training, not a chat
 _BATCH = 1000  # metrics in a request, MLflow's limit
 _TEXT = 6000  # characters of a parameter, MLflow's limit
 # What a store says of a request that it would refuse again. Others, as a login that failed, may pass later.
-_REFUSED = {"INVALID_PARAMETER_VALUE", "RESOURCE_DOES_NOT_EXIST", "RESOURCE_ALREADY_EXISTS"}
+_REFUSED = {"INVALID_PARAMETER_VALUE", "RESOURCE_DOES_NOT_EXIST", "RESOURCE_ALREADY_EXISTS", "BAD_REQUEST"}
+_LATER = {401, 403, 408, 429}  # those of HTTP's 4xx that may pass
 
 
 @dataclass
@@ -78,10 +81,15 @@ def connect(root: Path) -> tuple[mlflow.MlflowClient, str]:
     named = os.environ.get("MLFLOW_TRACKING_URI")
     uri = named or f"sqlite:///{root.resolve() / 'mlflow.db'}"
     mlflow.set_tracking_uri(uri)
+    if not named:  # which MLflow has set; it would name another store to who asks next
+        os.environ.pop("MLFLOW_TRACKING_URI", None)
     # Two processes that create the database at the same time would break each other.
     with filelock.FileLock(root / "mlflow.lock", timeout=60):
         client = mlflow.MlflowClient(uri)
         experiment = client.get_experiment_by_name(EXPERIMENT)
+        if experiment and experiment.lifecycle_stage == "deleted":
+            logger.warning("the experiment %s was deleted; it is restored, since runs go there", EXPERIMENT)
+            client.restore_experiment(experiment.experiment_id)
         if experiment:
             return client, experiment.experiment_id
         location = None if named else (root.resolve() / "mlartifacts").as_uri()
@@ -106,7 +114,7 @@ class Store:
     def send(self, events: Sequence[Event], spool: Spool) -> int:
         """Tells the first event, or the first few together, and returns how many they were.
 
-        An event that MLflow refuses is warned of and dealt with: it would be refused again.
+        An event that cannot be told, now or later, is warned of and dealt with: it would stand in the others' way.
 
         Raises:
             Exception: MLflow cannot be reached, or cannot do it now.
@@ -134,10 +142,11 @@ class Store:
             return together
         try:
             actions[kind](first)
-        except MlflowException as error:
-            if error.error_code not in _REFUSED:
+        except Exception as error:
+            if not _lasts(error):
                 raise
-            self._warn(first, f"MLflow refused {kind}: {hidden(str(error).splitlines()[0][:300])}")
+            reason = hidden((str(error).splitlines() or [""])[0][:300])
+            self._warn(first, f"MLflow is not told of {kind}: {type(error).__name__}: {reason}")
         return together
 
     def _warn(self, event: Event, sentence: str) -> None:
@@ -146,10 +155,9 @@ class Store:
             logger.warning("%s", sentence)
         self._warned.add(about)
 
-    def forget_images(self) -> None:
-        """Looks anew at which images a run has."""
-        for known in self._known.values():
-            known.images = None
+    def forget(self) -> None:
+        """Looks anew at what a run has; another may have told it something."""
+        self._known.clear()
 
     def _find_of(self, identity: dict[str, str]) -> Run | None:
         """The run of an identity.
@@ -227,30 +235,37 @@ class Store:
             known.images = {(name[0], int(name[2])) for name in names if len(name) > 2}
         if wanted in known.images:
             return
-        with Image.open(file) as image:
-            self.client.log_image(
-                known.run_id, image, key=event["key"], step=event["step"], timestamp=event["time"], synchronous=True
-            )
+        try:
+            with Image.open(file) as opened:
+                image = opened.copy()
+        except (OSError, SyntaxError) as error:
+            raise ValueError(f"a damaged picture, {error}") from None
+        self.client.log_image(
+            known.run_id, image, key=event["key"], step=event["step"], timestamp=event["time"], synchronous=True
+        )
         known.images.add(wanted)
 
     def _restored(self, event: Event, spool: Spool) -> None:
-        if not self._state(event).restored:
+        known = self._state(event)
+        if not known.restored:
             return
         common = {name: event[name] for name in ("run", "time")}
         with spool.file(event["files"]["losses"]).open(newline="") as file:
             rows = [{name: float(value) for name, value in row.items() if value} for row in csv.DictReader(file)]
         self._points([common | {"points": [(int(row.pop("step")), row) for row in rows]}])
+        between = max(known.points["d_loss"]) // max(1, event["grids"] - 1)  # steps
         for number in range(event["grids"]):
-            image = common | {"key": "fixed_latents", "step": number}
+            image = common | {"key": "fixed_latents", "step": number * between}
             self._image(image, spool.file(event["files"][f"grid {number}"]))
 
     def _artifact(self, event: Event, spool: Spool) -> None:
-        name = Path(event["name"])
-        with tempfile.TemporaryDirectory(dir=spool.folder) as folder:
-            named = shutil.copyfile(spool.file(event["files"]["artifact"]), Path(folder) / name.name)
-            self.client.log_artifact(
-                self._state(event).run_id, str(named), None if name.parent == Path() else str(name.parent)
-            )
+        name, run_id = Path(event["name"]), self._state(event).run_id
+        folder = None if name.parent == Path() else str(name.parent)
+        if event.get("once") and any(item.path == str(name) for item in self.client.list_artifacts(run_id, folder)):
+            return
+        with tempfile.TemporaryDirectory(dir=spool.folder) as temporary:
+            named = shutil.copyfile(spool.file(event["files"]["artifact"]), Path(temporary) / name.name)
+            self.client.log_artifact(run_id, str(named), folder)
 
     def _dataset(self, event: Event) -> None:
         dataset = Dataset(event["name"], event["digest"], "local", event["source"], profile=event["profile"])
@@ -287,7 +302,18 @@ class Store:
 
     def _end(self, event: Event) -> None:
         run = self.client.get_run(self._state(event).run_id)
+        if event.get("only_running") and run.info.status != "RUNNING":
+            return
         if GENERATOR not in run.data.tags:
             self.client.set_terminated(run.info.run_id, event["status"], event["time"])
         elif run.info.status != "FINISHED":  # what came after the result, as a full disk, does not undo it
             self.client.set_terminated(run.info.run_id, "FINISHED", event["time"])
+
+
+def _lasts(error: Exception) -> bool:
+    """Whether it would go wrong again: what is at fault is the event, and neither network, disk nor database."""
+    if isinstance(error, MlflowException):
+        return error.error_code in _REFUSED
+    if isinstance(error, requests.HTTPError) and error.response is not None:
+        return 400 <= error.response.status_code < 500 and error.response.status_code not in _LATER
+    return not isinstance(error, (OSError, SQLAlchemyError, ImportError, MemoryError))
