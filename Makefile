@@ -38,7 +38,7 @@ repro: $(INSTALLED) ## Rebuild everything: download, crop, train, sample, evalua
 	@$(BIN)/dvc repro
 
 test: $(INSTALLED) ## Run the tests
-	@$(BIN)/python -m pytest
+	@$(BIN)/python -m pytest -n 2 --dist loadfile
 
 lint: $(INSTALLED) ## Check style and types
 	@$(BIN)/ruff check .

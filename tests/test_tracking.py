@@ -483,6 +483,20 @@ def test_an_experiment_that_was_deleted_is_restored(root: Path, caplog: pytest.L
     assert len(runs(client_of(root))) == 2
 
 
+def test_a_project_that_was_moved_is_told_where_its_files_were(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    old, new = tmp_path / "old", tmp_path / "new"
+    old.mkdir()
+    store.connect(old)
+    store.connect(old)
+    assert not caplog.records
+    old.rename(new)
+    store.connect(new)
+    (record,) = caplog.records
+    assert str(old / "mlartifacts") in record.message and str(new / "mlartifacts") in record.message
+
+
 def test_to_ask_the_own_store_names_it_to_nobody_else(root: Path) -> None:
     store.connect(root)
     assert "MLFLOW_TRACKING_URI" not in os.environ

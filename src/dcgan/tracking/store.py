@@ -40,6 +40,7 @@ from mlflow.entities import (
     RunTag,
 )
 from mlflow.exceptions import MlflowException
+from mlflow.utils.file_utils import local_file_uri_to_path
 
 from dcgan.tracking import models, registry
 
@@ -90,9 +91,17 @@ def connect(root: Path) -> tuple[mlflow.MlflowClient, str]:
         if experiment and experiment.lifecycle_stage == "deleted":
             logger.warning("the experiment %s was deleted; it is restored, since runs go there", EXPERIMENT)
             client.restore_experiment(experiment.experiment_id)
+        own = root.resolve() / "mlartifacts"
         if experiment:
+            kept = local_file_uri_to_path(experiment.artifact_location)
+            if not named and kept != str(own) and not Path(kept).exists():
+                logger.warning(
+                    "the runs' files were in %s, which is gone; if the project was moved, make it a link to %s",
+                    kept,
+                    own,
+                )
             return client, experiment.experiment_id
-        location = None if named else (root.resolve() / "mlartifacts").as_uri()
+        location = None if named else own.as_uri()
         try:
             return client, client.create_experiment(EXPERIMENT, location, _KIND)
         except MlflowException:  # another machine was first
