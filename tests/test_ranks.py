@@ -282,6 +282,8 @@ def main(params):
     if what == "mistake":
         raise UserError("lr: it is a mistake.")
     if what == "dies once" and rank + attempt == "10" or what == "dies always" and rank == "1":
+        while not Path(f"0-{attempt}").exists():  # or it could be stopped before it came so far
+            time.sleep(0.01)
         os._exit(9)
     while what == "waits":
         if signal := stop():
