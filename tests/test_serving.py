@@ -80,7 +80,8 @@ MALFORMED = {
     "words": json.dumps({"inputs": [["a"] * NZ]}).encode(),
     "NaN": json.dumps({"inputs": [[float("nan")] * NZ]}).encode(),
     "infinite": json.dumps({"inputs": [[1e39] * NZ]}).encode(),
-    "a million latents": json.dumps({"inputs": [[0]] * 1_000_000}).encode(),
+    "a million latents of one number": json.dumps({"inputs": [[0]] * 1_000_000}).encode(),
+    "half a thousand too many": json.dumps({"inputs": [[0] * NZ] * 1500}).encode(),
     "a million pictures": b'{"inputs": [[]], "params": {"count": 1000000}}',
     "less than no pictures": b'{"inputs": [[]], "params": {"count": -1}}',
     "a count that is a word": b'{"inputs": [[]], "params": {"count": "many"}}',
@@ -94,6 +95,18 @@ def test_what_is_malformed_is_refused_and_the_server_lives(address: str, what: s
     status, answer = post(address, MALFORMED[what])
     assert 400 <= status < 500, (status, answer[:300])
     assert len(pictures(address, {"inputs": [[]], "params": {"count": 1}})) == 1
+
+
+def test_a_million_latents_are_refused_before_they_are_parsed(address: str) -> None:
+    row = b"[" + b",".join([b"0"] * NZ) + b"]"
+    status, answer = post(address, b'{"inputs": [' + b",".join([row] * 1_000_000) + b"]}")
+    assert status == 413 and b"1024 latents at a time" in answer
+    assert len(pictures(address, {"inputs": [[]], "params": {"count": 1}})) == 1
+
+
+def test_the_most_latents_are_not_too_many_bytes(address: str) -> None:
+    latents = np.random.default_rng(1).normal(size=(1024, NZ))
+    assert pictures(address, {"inputs": latents.tolist()}).shape == (1024, 32, 32, 3)
 
 
 def test_another_type_of_content_is_refused(address: str) -> None:

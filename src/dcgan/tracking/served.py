@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import sys
 import warnings
 from pathlib import Path
+from typing import Any
 
 import mlflow.pyfunc
 import numpy as np
@@ -14,6 +16,7 @@ from mlflow.models import set_model
 from dcgan import hardware, networks, sampling
 
 MOST = 1024  # pictures for one request
+_BYTES = 64  # of a request for each number of a latent, and as many kB for all else
 warnings.filterwarnings("ignore", message=".*Add type hints")  # MLflow would take them for the signature
 
 
@@ -27,6 +30,8 @@ class FaceModel(mlflow.pyfunc.PythonModel):  # type: ignore[misc]
     def load_context(self, context: mlflow.pyfunc.PythonModelContext) -> None:
         hardware.prepare()
         self.generator = networks.load_generator(Path(context.artifacts["generator"]))
+        if "mlflow.pyfunc.scoring_server.app" in sys.modules:
+            _limit_requests(_BYTES * (MOST * self.generator.settings.nz + 1000))
 
     def predict(self, context, model_input, params=None):  # type: ignore[no-untyped-def]
         latents, count = np.asarray(model_input), (params or {}).get("count", 0)
@@ -43,6 +48,25 @@ class FaceModel(mlflow.pyfunc.PythonModel):  # type: ignore[misc]
         if not np.isfinite(latents).all():
             raise _refusal("a latent is not finite")
         return sampling.generate(self.generator, torch.from_numpy(np.ascontiguousarray(latents)))
+
+
+def _limit_requests(most: int) -> None:
+    """Has MLflow's scoring server answer a request of more bytes with 413.
+
+    It has no limit of its own, and parses a request twice and copies it before `predict` could refuse anything: a
+    million latents hold it up for minutes. The model requires this very version of MLflow.
+    """
+    from mlflow.pyfunc import scoring_server
+
+    unlimited = scoring_server.invocations
+
+    def invocations(data: bytes, *others: Any) -> Any:
+        if len(data) > most:
+            sentence = f"the request has {len(data)} bytes; send at most {most}, {MOST} latents at a time"
+            return scoring_server.InvocationsResponse(response=sentence, status=413, mimetype="text/plain")
+        return unlimited(data, *others)
+
+    scoring_server.invocations = invocations
 
 
 def _refusal(sentence: str) -> MlflowException:
