@@ -6,6 +6,7 @@ import json
 import os
 import sys
 from collections.abc import Mapping
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -42,21 +43,24 @@ def _run_name() -> str:
 
 def open_run(run: Run, tags: Mapping[str, str] | None = None, settings: Mapping[str, Any] | None = None) -> None:
     """Opens the run with what it is known by, and gives it what differs from the commit, before that can change."""
-    head, patch = "", None
     known: dict[str, str] = {}
+    name, patch = "", b""
     with harmless("what this run is made of"):
-        head = commit(ROOT)
-        patch = uncommitted(ROOT, SOURCES) if head else b""
-        known = _tags(head, patch)
-    known = {name: value for name, value in known.items() if value}
+        known, name, patch = _origin()
     run.open(_run_name(), training_params(), {**known, **(tags or {})}, settings)
     if patch:
-        run.text(patch_name(head), patch, once=True)
+        run.text(name, patch, once=True)
 
 
-def _tags(head: str, patch: bytes | None) -> dict[str, str]:
-    """The commit, whether code or parameters differ from it, the DVC experiment, the command, the machine."""
-    return {
+@cache  # a stage may open several runs, of one tree
+def _origin() -> tuple[dict[str, str], str, bytes]:
+    """Tags: the commit, whether code or parameters differ from it, the DVC experiment, the command, the machine.
+
+    And what differs, as a patch, after the name under which a run keeps it.
+    """
+    head = commit(ROOT)
+    patch = uncommitted(ROOT, SOURCES) if head else b""
+    tags = {
         "git_commit": head,
         "git_dirty": ("unknown" if patch is None else str(bool(patch)).lower()) if head else "",
         "dvc_experiment": os.environ.get("DVC_EXP_NAME", ""),
@@ -66,6 +70,7 @@ def _tags(head: str, patch: bytes | None) -> dict[str, str]:
         "mlflow.source.git.commit": head,
         **machine(),
     }
+    return {name: value for name, value in tags.items() if value}, patch_name(head), patch or b""
 
 
 def tell_lineage(run: Run, stage: str) -> None:

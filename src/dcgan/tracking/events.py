@@ -113,7 +113,7 @@ class Run:
     def artifacts(self, *paths: Path) -> None:
         """Files."""
         for path in paths:
-            self._tell("artifact", {"artifact": path}, name=path.name, once=False)
+            self._tell("artifact", {"artifact": path}, name=path.name)
 
     def text(self, name: str, content: str | bytes, once: bool = False) -> None:
         """A file of this content; `name` may be a path. With `once` the run keeps one that it has."""

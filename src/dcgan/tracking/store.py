@@ -53,8 +53,9 @@ RESTORED = "restored"
 _KIND = {"mlflow.experimentKind": "custom_model_development"}  # a training, not a chat
 _BATCH = 1000  # metrics in a request, MLflow's limit
 _TEXT = 6000  # characters of a parameter, MLflow's limit
-# What a store says of a request that it would refuse again. Others, as a login that failed, may pass later.
-_REFUSED = {"INVALID_PARAMETER_VALUE", "RESOURCE_DOES_NOT_EXIST", "RESOURCE_ALREADY_EXISTS", "BAD_REQUEST"}
+# What a store says of a request that it would refuse again. Others may pass later, as a login that failed, or
+# BAD_REQUEST, which MLflow says too where its database has no connection to spare.
+_REFUSED = {"INVALID_PARAMETER_VALUE", "RESOURCE_DOES_NOT_EXIST", "RESOURCE_ALREADY_EXISTS"}
 _LATER = {401, 403, 408, 429}  # those of HTTP's 4xx that may pass
 
 
