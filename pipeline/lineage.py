@@ -36,18 +36,17 @@ def _values(section: type[Section]) -> dict[str, Any]:
     return load(ROOT / "params.yaml").section(section).model_dump()
 
 
-def _run_name() -> str:
-    """The DVC experiment's name, or the commit."""
-    return os.environ.get("DVC_EXP_NAME") or commit(ROOT, 7) or "no commit"
-
-
 def open_run(run: Run, tags: Mapping[str, str] | None = None, settings: Mapping[str, Any] | None = None) -> None:
-    """Opens the run with what it is known by, and gives it what differs from the commit, before that can change."""
+    """Opens the run with what it is known by, and gives it what differs from the commit, before that can change.
+
+    It is named after the DVC experiment, or the commit.
+    """
     known: dict[str, str] = {}
     name, patch = "", b""
     with harmless("what this run is made of"):
         known, name, patch = _origin()
-    run.open(_run_name(), training_params(), {**known, **(tags or {})}, settings)
+    run_name = os.environ.get("DVC_EXP_NAME") or commit(ROOT, 7) or "no commit"
+    run.open(run_name, training_params(), {**known, **(tags or {})}, settings)
     if patch:
         run.text(name, patch, once=True)
 
