@@ -206,13 +206,6 @@ def test_faces_that_are_written_have_the_distance_that_was_measured(project: Pro
     assert float(found[1]) == pytest.approx(metrics["frechet_distance"], rel=1e-5)
 
 
-def test_a_queued_experiment_runs_in_its_copy_and_leaves_its_run_behind(project: Project) -> None:
-    result = project.run("dvc", "exp", "run", "--temp", "-S", "lr=0.0005")
-    assert result.returncode == 0, result.stdout
-    assert [run.data.params["lr"] for run in runs(project)] == ["0.001", "0.0005"]
-    assert project.run("git", "status", "--porcelain").stdout == ""
-
-
 def test_a_changed_folder_is_cropped_anew_and_harms_no_other_data_set(project: Project) -> None:
     own = project.folder / "data" / "folder"
     for i in range(40):

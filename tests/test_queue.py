@@ -1,0 +1,88 @@
+"""Six queued experiments, computed two at a time, and one of them rebuilt in a clone that has nothing of it."""
+
+from __future__ import annotations
+
+import io
+import json
+import time
+from pathlib import Path
+
+import mlflow
+import pandas as pd
+import pytest
+from mlflow.entities import Run
+from project import Project
+
+from dcgan.files import sha256
+
+WANTED = [(lr, loss) for lr in ("0.0001", "0.0002", "0.0004") for loss in ("bce", "hinge")]
+
+
+@pytest.fixture(scope="module")
+def swept(tmp_path_factory: pytest.TempPathFactory) -> Project:
+    """A project after the sweep. Its data were there before; the tracking database was not."""
+    project = Project.create(tmp_path_factory.mktemp("queue") / "dcgan")
+    project.env["DCGAN_LOG_INTERVAL"] = "1"
+    prepared = project.run("dvc", "repro", "reference")
+    assert prepared.returncode == 0, prepared.stdout
+    project.run("git", "add", "-A", check=True)
+    project.run("git", "commit", "-q", "-m", "data", check=True)
+    assert not (project.folder / "mlflow.db").exists()
+    queued = project.run("dvc", "exp", "run", "--queue", "-S", "lr=0.0001,0.0002,0.0004", "-S", "loss=bce,hinge")
+    assert queued.returncode == 0, queued.stdout
+    project.run("dvc", "queue", "start", "-j", "2", check=True)
+    while any(state in (table := project.run("dvc", "queue", "status").stdout) for state in ("Queued", "Running")):
+        time.sleep(1)  # polls; the time limit of the suite bounds it
+    assert table.count("Success") == len(WANTED), table + project.run("dvc", "exp", "show", "--md").stdout
+    return project
+
+
+def runs(project: Project) -> list[Run]:
+    mlflow.set_tracking_uri(f"sqlite:///{project.folder / 'mlflow.db'}")
+    found: list[Run] = mlflow.search_runs(experiment_names=["dcgan"], output_format="list")
+    return found
+
+
+def test_no_run_is_lost_and_none_doubled(swept: Project) -> None:
+    found = runs(swept)
+    assert sorted((run.data.params["lr"], run.data.params["loss"]) for run in found) == WANTED
+    experiments = swept.run("dvc", "exp", "list", "--name-only").stdout.split()
+    assert sorted(run.data.tags["dvc_experiment"] for run in found) == sorted(experiments)
+    assert {run.info.status for run in found} == {"FINISHED"}
+    assert swept.run("git", "status", "--porcelain").stdout == ""
+
+
+def test_each_run_is_complete(swept: Project) -> None:
+    found, client = runs(swept), mlflow.MlflowClient()
+    for run in found:
+        run_id, revision = run.info.run_id, run.data.tags["dvc_experiment"]
+        # What DVC has of the experiment says what its run must hold.
+        listed = swept.run("git", "for-each-ref", "--format=%(refname)", "refs/exps").stdout.split()
+        (reference,) = (name for name in listed if name.endswith(f"/{revision}"))
+        table = pd.read_csv(io.StringIO(swept.run("git", "show", f"{reference}:reports/losses.csv").stdout))
+        for column in ("d_loss", "g_loss", "d_real", "d_fake_before", "d_fake_after"):
+            told = {point.step: point.value for point in client.get_metric_history(run_id, column)}
+            assert told == pytest.approx(dict(zip(table["step"], table[column], strict=True)), rel=1e-5)
+        metrics = json.loads(swept.run("git", "show", f"{reference}:reports/metrics.json").stdout)
+        assert run.data.metrics["frechet_distance"] == metrics["frechet_distance"]
+        pictures = [Path(item.path).name.split("+") for item in client.list_artifacts(run_id, "images")]
+        assert len({step for _, _, step, *_ in pictures}) == 3  # untrained, and after each of two epochs
+        models = client.search_logged_models([run.info.experiment_id], f"source_run_id = '{run_id}'")
+        assert sorted(model.name for model in models) == ["generator", "generator_program"]
+    versions = client.search_model_versions("name='dcgan-avatars'")
+    assert sorted(version.run_id for version in versions) == sorted(run.info.run_id for run in found)
+    nearest = min(found, key=lambda run: run.data.metrics["frechet_distance"])
+    assert client.get_model_version_by_alias("dcgan-avatars", "champion").run_id == nearest.info.run_id
+
+
+def test_one_of_them_is_rebuilt_in_a_fresh_clone(swept: Project, tmp_path: Path) -> None:
+    run = next(run for run in runs(swept) if (run.data.params["lr"], run.data.params["loss"]) == WANTED[-1])
+    clone = Project(tmp_path / "clone")
+    swept.run("git", "clone", "-q", ".", str(clone.folder), check=True)
+    store = f"sqlite:///{swept.folder / 'mlflow.db'}"
+    words = ["reproduce", run.info.run_id, "--go", "--into", str(tmp_path / "rebuilt")]
+    result = clone.run("python", "-m", "dcgan", *words, MLFLOW_TRACKING_URI=store)
+    assert result.returncode == 0, result.stdout
+    assert sha256(tmp_path / "rebuilt" / "models" / "generator.safetensors") == run.data.tags["generator_sha256"]
+    assert "generator.safetensors: the same bytes" in result.stdout and "the same frechet_distance" in result.stdout
+    assert len(runs(swept)) == len(WANTED)
