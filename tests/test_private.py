@@ -13,7 +13,7 @@ from dcgan.tracking import private
 SECRETS = st.text(string.ascii_letters + string.digits + "-_.+$%!/@,;&", min_size=8)
 NAMES = st.sampled_from(
     "password API_KEY db-password AWS_SECRET_ACCESS_KEY token ACCOUNT_KEY private-key key passphrase ACCESSKEY PGPASS "
-    "DCGAN_PASS sig auth.basic".split()
+    "DCGAN_PASS sig auth.basic DBPWD userpwd oauth basicauth DCGAN_KEY1 sshkey DCGAN_PWD2".split()
 )
 
 

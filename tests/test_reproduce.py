@@ -131,13 +131,19 @@ def test_files_that_are_neither_in_git_nor_made_by_a_stage_come_along(root: Path
     git(root, "commit", "-q", "-m", "the user's files")
     for name in ("downloads", "folder"):
         (root / "data" / name / "deeper" / "file").write_text(name)
+        (root / "data" / name / "a link to a file").symlink_to("deeper/file")
+        (root / "data" / name / "to a folder").symlink_to("deeper")
+        (root / "data" / name / "to nothing").symlink_to("nothing")
     plan = reproduce.plan(root, a_run(root))
     reproduce.go(root, plan)
     by_hand = reproduce.plan(root, plan.run.info.run_id, root.parent / "by hand")
     subprocess.run(["bash", "-c", "set -e\n" + "\n".join(by_hand.commands())], cwd=root, check=True)
     for folder in (plan.folder, by_hand.folder):
         for name in ("downloads", "folder"):
-            assert (folder / "data" / name / "deeper" / "file").read_text() == name
+            there = {path.name for path in (folder / "data" / name).rglob("*")}
+            assert there == {"README.md", "deeper", "file", "a link to a file"}
+            for file in ("deeper/file", "a link to a file"):
+                assert (folder / "data" / name / file).read_text() == name
 
 
 def test_what_differed_later_than_a_clean_run_is_not_applied(root: Path) -> None:

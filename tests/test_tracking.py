@@ -19,6 +19,8 @@ import pytest
 import torch
 from mlflow import MlflowClient
 from mlflow.entities import Run as Found
+from mlflow.exceptions import MlflowException
+from mlflow.protos.databricks_pb2 import PERMISSION_DENIED
 from project import ROOT
 from servers import free_port, running
 
@@ -154,10 +156,14 @@ def test_a_training_that_was_killed_is_told_to_be_so(root: Path) -> None:
     killed = subprocess.run([sys.executable, "-c", code, str(root)], cwd=ROOT, stderr=subprocess.PIPE, text=True)
     assert killed.returncode == -signal.SIGKILL and killed.stderr == ""
     assert [run.info.status for run in runs(client_of(root))] == ["KILLED"]
-    train(root)
-    Run(spool_of(root), {FINGERPRINT: "f1"}).died()
-    assert sent(root)
-    assert [run.info.status for run in runs(client_of(root))] == ["FINISHED"]
+    # One that has said how it ended did so.
+    run = training(root)
+    for status in ("FAILED", "FINISHED"):
+        run.reopen()
+        run.end(status)
+        run.died()
+        assert sent(root)
+        assert [run.info.status for run in runs(client_of(root))] == [status]
 
 
 def test_another_training_is_another_run(root: Path) -> None:
@@ -465,13 +471,62 @@ def test_what_can_never_be_told_does_not_stop_what_comes_after_it(
     run, spool = training(root), spool_of(root)
     run.grids([broken], 1)
     run.model(broken)
-    for event in ({"kind": "unknown"}, {"kind": "points"}, {"kind": "open"}):
+    for number, event in enumerate(({"kind": "unknown"}, {"kind": "points"}, {"kind": "open"}), 1):
+        run.losses(number, {"d_loss": 1.0})
         spool.append({"run": {FINGERPRINT: "f1"}, "time": 1, **event})
-    run.losses(2, {"d_loss": 2.0})
+    run.losses(4, {"d_loss": 1.0})
     assert sent(root) and len(spool) == 0
     assert [word in caplog.text for word in ("a damaged picture", "model", "unknown", "points", "open")] == [True] * 5
     (found,) = runs(client_of(root))
-    assert curve(client_of(root), found) == [(2, 2.0)]
+    assert curve(client_of(root), found) == [(step, 1.0) for step in (1, 2, 3, 4)]
+
+
+def test_a_half_logged_model_goes_and_is_in_nobodys_way_who_may_not_delete_it(
+    root: Path, generator: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: object) -> None:
+        raise MlflowException("no", PERMISSION_DENIED)
+
+    run, client = training(root), client_of(root)
+    assert sent(root)
+    (found,) = runs(client)
+    half = client.create_logged_model(found.info.experiment_id, "generator", found.info.run_id)
+    with monkeypatch.context() as denied:
+        denied.setattr(MlflowClient, "delete_logged_model", refuse)
+        run.model(generator)
+        assert sent(root) and len(spool_of(root)) == 0
+    names = ["generator", "generator_program"]
+    models = client.search_logged_models([found.info.experiment_id])
+    assert sorted(model.name for model in models if model.model_id != half.model_id) == names
+    run.model(generator)
+    assert sent(root)
+    assert sorted(model.name for model in client.search_logged_models([found.info.experiment_id])) == names
+
+
+def test_what_a_store_of_files_cannot_take_now_stays(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    class Unreachable(Exception):
+        """As boto3's, which are no errors of Python's."""
+
+    def refuse(*_: object) -> None:
+        raise Unreachable
+
+    training(root).text("patch", "kept")
+    with monkeypatch.context() as away:
+        away.setattr(MlflowClient, "log_artifact", refuse)
+        assert not sent(root) and len(spool_of(root)) == 1
+    assert sent(root) and len(spool_of(root)) == 0
+
+
+def test_stores_that_differ_in_more_than_the_login_have_spools_of_their_own(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def folder(address: str) -> Path:
+        monkeypatch.setenv("MLFLOW_TRACKING_URI", address)
+        return spool_of(tmp_path).folder
+
+    addresses = ["http://a", "http://b", "postgresql://u@/mlflow?host=/a", "postgresql://u@/mlflow?host=/b", "file:a@b"]
+    assert len({folder(address) for address in addresses}) == len(addresses)
+    assert folder("http://me:hunter22@host:80/x") == folder("http://you:hunter23@host:80/x")
 
 
 def test_an_experiment_that_was_deleted_is_restored(root: Path, caplog: pytest.LogCaptureFixture) -> None:
@@ -483,18 +538,24 @@ def test_an_experiment_that_was_deleted_is_restored(root: Path, caplog: pytest.L
     assert len(runs(client_of(root))) == 2
 
 
-def test_a_project_that_was_moved_is_told_where_its_files_were(
+def test_in_a_project_that_was_moved_events_wait_until_the_files_are_found(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     old, new = tmp_path / "old", tmp_path / "new"
     old.mkdir()
-    store.connect(old)
-    store.connect(old)
-    assert not caplog.records
+    training(old).text("before.txt", "before")
+    assert sent(old) and not caplog.records
     old.rename(new)
-    store.connect(new)
-    (record,) = caplog.records
-    assert str(old / "mlartifacts") in record.message and str(new / "mlartifacts") in record.message
+    training(new).text("after.txt", "after")
+    for _ in range(2):
+        assert not sent(new) and not old.exists()
+        assert f"were in {old / 'mlartifacts'}, which is gone; make it a link to {new / 'mlartifacts'}" in caplog.text
+        caplog.clear()
+    old.mkdir()
+    (old / "mlartifacts").symlink_to(new / "mlartifacts")
+    assert sent(new) and len(spool_of(new)) == 0
+    (found,) = runs(client_of(new))
+    assert {item.path for item in client_of(new).list_artifacts(found.info.run_id)} == {"before.txt", "after.txt"}
 
 
 def test_to_ask_the_own_store_names_it_to_nobody_else(root: Path) -> None:

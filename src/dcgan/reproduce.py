@@ -29,6 +29,8 @@ from dcgan.tracking.store import EXPERIMENT, connect
 
 MODEL = Path("models/generator.safetensors")
 METRICS = Path("reports/metrics.json")
+# Copies the files of a folder, and of links what they lead to; into linked folders no stage looks.
+_LEND = "find {0}/ '(' -type f -o -type l -exec test -f '{{}}' ';' ')' -print0 | tar -ch --null -T - | tar -x -C {1}"
 
 
 @dataclass(frozen=True)
@@ -65,7 +67,7 @@ class Plan:
         return [
             shlex.join(["git", "worktree", "add", "--detach", folder, self.commit]),
             *(shlex.join(command) for command in patch),
-            *(shlex.join(["cp", "-R", f"{path}/.", f"{self.folder / path}/"]) for path in self.lent),
+            *(_LEND.format(path, shlex.quote(folder)) for path in self.lent),
             " ".join(["cd", shlex.quote(folder), "&&", *variables, "dvc", "repro", "--force"]),
         ]
 
@@ -120,7 +122,7 @@ def go(root: Path, wanted: Plan) -> None:
     if wanted.patch:
         _must(wanted.folder, "apply", "-", stdin=wanted.patch)
     for path in wanted.lent:
-        shutil.copytree(wanted.root / path, wanted.folder / path, dirs_exist_ok=True)
+        shutil.copytree(wanted.root / path, wanted.folder / path, ignore=_linked_folders, dirs_exist_ok=True)
     programs = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", os.defpath)])
     environment = os.environ | wanted.environment | {"PYTHONPATH": str(wanted.folder / "src"), "PATH": programs}
     command = [sys.executable, "-m", "dvc", "repro", "--force"]
@@ -128,6 +130,11 @@ def go(root: Path, wanted: Plan) -> None:
     if done.returncode:
         raise UserError(f"{wanted.folder}: `dvc repro` ended with status {done.returncode}; its error is above.")
     compare(wanted)
+
+
+def _linked_folders(folder: str, names: list[str]) -> list[str]:
+    """Links that lead to no file."""
+    return [name for name in names if (path := Path(folder, name)).is_symlink() and not path.is_file()]
 
 
 def compare(wanted: Plan) -> None:

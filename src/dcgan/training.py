@@ -137,7 +137,7 @@ def train(
 
     # Resume.
     done, state = (store.latest() if ranks.writes else None) or (0, {})
-    if not all(path.exists() for path in grids[: done // steps_per_epoch + 1]):
+    if done and not all(path.exists() for path in grids[: done // steps_per_epoch + 1]):
         store.clear()
         done = 0
     done = ranks.most(done)

@@ -8,6 +8,7 @@ import io
 import json
 import logging
 import os
+import re
 import subprocess
 import sys
 import time
@@ -19,7 +20,7 @@ import dcgan
 from dcgan.errors import Interrupted
 from dcgan.files import sha256
 from dcgan.images import Pixels, to_image
-from dcgan.tracking.private import hidden
+from dcgan.tracking.private import HIDDEN
 from dcgan.tracking.spool import Nowhere, Spool
 
 logger = logging.getLogger(__name__)
@@ -166,7 +167,8 @@ class Run:
 def spool_of(root: Path) -> Spool:
     """What is to be told to the store that MLFLOW_TRACKING_URI names now, or to the project's own."""
     named = os.environ.get("MLFLOW_TRACKING_URI")
-    return Spool(root.resolve() / SPOOL / (hashlib.sha256(hidden(named).encode()).hexdigest()[:8] if named else "own"))
+    store = re.sub("//[^/?]*@", f"//{HIDDEN}@", named or "")  # whoever logs in
+    return Spool(root.resolve() / SPOOL / (hashlib.sha256(store.encode()).hexdigest()[:8] if named else "own"))
 
 
 @contextlib.contextmanager

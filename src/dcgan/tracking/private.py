@@ -8,8 +8,8 @@ from collections.abc import Iterable, Mapping
 HIDDEN = "***"
 # What makes a name that of a secret: a word in it, or one of its parts between - _ and .
 _WORD = r"password|passwd|passphrase|secret|token|apikey|accesskey|credential"
-_PART = r"\w*pass|pwd|auth|key|sig|signature"
-_SECRET = rf"[\w.-]*(?:{_WORD})[\w.-]*|(?:[\w.-]*[_.-])?(?:{_PART})(?:[_.-][\w.-]*)?"
+_PART = r"(?:[^\W_]*(?:pass|pwd|auth|key)|sig|signature)\d*"
+_SECRET = rf"[\w.-]*(?:{_WORD})[\w.-]*|(?:[\w.-]*[_.-])?{_PART}(?:[_.-][\w.-]*)?"
 _NAME = re.compile(rf"-*(?:{_SECRET})", re.IGNORECASE)
 _VALUE = r"(?!\s)(\"[^\"]*\"|'[^']*'|\S+)"
 _NAMED = re.compile(rf"(?i)(?<![\w.-])(-*(?:{_SECRET})[\"']?\s*[=:]\s*|--?(?:{_SECRET})\s+){_VALUE}")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import logging
 import os
@@ -15,8 +16,8 @@ from typing import Any
 import filelock
 import requests
 from PIL import Image
-from sqlalchemy.exc import SQLAlchemyError
 
+from dcgan.errors import UserError
 from dcgan.tracking.events import EVALUATION, GENERATOR, TRAINED_IN
 from dcgan.tracking.private import hidden
 from dcgan.tracking.spool import Event, Spool
@@ -89,20 +90,9 @@ def connect(root: Path) -> tuple[mlflow.MlflowClient, str]:
     with filelock.FileLock(root / "mlflow.lock", timeout=60):
         client = mlflow.MlflowClient(uri)
         experiment = client.get_experiment_by_name(EXPERIMENT)
-        if experiment and experiment.lifecycle_stage == "deleted":
-            logger.warning("the experiment %s was deleted; it is restored, since runs go there", EXPERIMENT)
-            client.restore_experiment(experiment.experiment_id)
-        own = root.resolve() / "mlartifacts"
         if experiment:
-            kept = local_file_uri_to_path(experiment.artifact_location)
-            if not named and kept != str(own) and not Path(kept).exists():
-                logger.warning(
-                    "the runs' files were in %s, which is gone; if the project was moved, make it a link to %s",
-                    kept,
-                    own,
-                )
             return client, experiment.experiment_id
-        location = None if named else own.as_uri()
+        location = None if named else _own_files(root).as_uri()
         try:
             return client, client.create_experiment(EXPERIMENT, location, _KIND)
         except MlflowException:  # another machine was first
@@ -112,11 +102,26 @@ def connect(root: Path) -> tuple[mlflow.MlflowClient, str]:
             return client, experiment.experiment_id
 
 
+def _own_files(root: Path) -> Path:
+    return root.resolve() / "mlartifacts"
+
+
 class Store:
-    """MLflow, as the project at `root` uses it."""
+    """MLflow, as the project at `root` uses it.
+
+    Raises:
+        UserError: the project was moved, and its runs' files stayed behind.
+    """
 
     def __init__(self, root: Path) -> None:
         self.client, self.experiment = connect(root)
+        experiment, own = self.client.get_experiment(self.experiment), _own_files(root)
+        kept = Path(local_file_uri_to_path(experiment.artifact_location))
+        if not os.environ.get("MLFLOW_TRACKING_URI") and kept != own and not kept.exists():
+            raise UserError(f"the runs' files were in {kept}, which is gone; make it a link to {own}")
+        if experiment.lifecycle_stage == "deleted":
+            logger.warning("the experiment %s was deleted; it is restored, since runs go there", EXPERIMENT)
+            self.client.restore_experiment(self.experiment)
         mlflow.set_experiment(experiment_id=self.experiment)  # where models are logged
         self._known: dict[tuple[tuple[str, str], ...], _Known] = {}
         self._warned: set[tuple[str, ...]] = set()
@@ -155,6 +160,8 @@ class Store:
         except Exception as error:
             if not _lasts(error):
                 raise
+            if together > 1:  # one of them is at fault
+                return self.send(events[:1], spool)
             reason = hidden((str(error).splitlines() or [""])[0][:300])
             self._warn(first, f"MLflow is not told of {kind}: {type(error).__name__}: {reason}")
         return together
@@ -227,9 +234,10 @@ class Store:
                 metrics += [Metric(key, value, event["time"], step) for key, value in new.items()]
                 seen |= {(key, step) for key in new if not key.startswith("system/")}
         for start in range(0, len(metrics), _BATCH):
-            self.client.log_batch(known.run_id, metrics[start : start + _BATCH])
-        for metric in metrics:
-            known.points.setdefault(metric.key, set()).add(metric.step)
+            batch = metrics[start : start + _BATCH]
+            self.client.log_batch(known.run_id, batch)
+            for metric in batch:
+                known.points.setdefault(metric.key, set()).add(metric.step)
 
     def _is_new(self, known: _Known, key: str, step: int) -> bool:
         if key.startswith("system/"):  # its steps are seconds of a process, which a resumed training counts anew
@@ -288,7 +296,8 @@ class Store:
         there = set()
         for model in self.client.search_logged_models([self.experiment], f"source_run_id = '{run_id}'"):
             if model.status != LoggedModelStatus.READY:
-                self.client.delete_logged_model(model.model_id)
+                with contextlib.suppress(MlflowException):  # on a shared server only some may delete
+                    self.client.delete_logged_model(model.model_id)
             elif model.tags.get(GENERATOR) == event["sha256"]:
                 there.add(model.name)
         models.log(
@@ -326,4 +335,5 @@ def _lasts(error: Exception) -> bool:
         return error.error_code in _REFUSED
     if isinstance(error, requests.HTTPError) and error.response is not None:
         return 400 <= error.response.status_code < 500 and error.response.status_code not in _LATER
-    return not isinstance(error, (OSError, SQLAlchemyError, ImportError, MemoryError))
+    at_fault = (UserError, ValueError, TypeError, KeyError, AttributeError)
+    return isinstance(error, at_fault) and not isinstance(error, OSError)
