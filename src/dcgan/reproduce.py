@@ -55,8 +55,9 @@ class Plan:
 
     @property
     def lent(self) -> list[Path]:
-        """Folders of files that neither git nor a stage brings: what was fetched, and the user's own pictures."""
-        return [Path("data") / name for name in ("downloads", "folder") if (self.root / "data" / name).is_dir()]
+        """Folders with files that neither git nor a stage brings: what was fetched, and the user's own pictures."""
+        folders = [Path("data") / name for name in ("downloads", "folder")]
+        return [folder for folder in folders if git(self.root, "ls-files", "--others", str(folder)).stdout]
 
     def commands(self) -> list[str]:
         """The commands that rebuild it, for a shell in the project's folder."""
