@@ -538,6 +538,16 @@ def test_an_experiment_that_was_deleted_is_restored(root: Path, caplog: pytest.L
     assert len(runs(client_of(root))) == 2
 
 
+def test_an_experiment_that_another_has_made_keeps_its_place(root: Path, tmp_path: Path) -> None:
+    place = tmp_path / "elsewhere"
+    client_of(root).create_experiment(store.EXPERIMENT, place.as_uri())
+    for name in ("first", "second"):
+        training(root).text(name, "text")
+        (root / "mlartifacts").mkdir(exist_ok=True)
+        assert sent(root)
+    assert {path.name for path in place.rglob("*") if path.is_file()} == {"first", "second"}
+
+
 def test_in_a_project_that_was_moved_events_wait_until_the_files_are_found(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
