@@ -118,7 +118,8 @@ class Store:
         experiment, own = self.client.get_experiment(self.experiment), _own_files(root)
         kept = Path(local_file_uri_to_path(experiment.artifact_location))
         # Another place is the user's own choice, or a server's.
-        if kept.name == own.name and kept != own and own.exists() and not kept.exists():
+        ours = not os.environ.get("MLFLOW_TRACKING_URI") and kept.name == own.name
+        if ours and kept != own and own.exists() and not kept.exists():
             raise UserError(f"the runs' files were in {kept}, which is gone; make it a link to {own}")
         if experiment.lifecycle_stage == "deleted":
             logger.warning("the experiment %s was deleted; it is restored, since runs go there", EXPERIMENT)
