@@ -8,6 +8,9 @@ import subprocess
 import sys
 from pathlib import Path
 
+import mlflow
+from mlflow.entities import Run
+
 ROOT = Path(__file__).resolve().parent.parent
 
 
@@ -76,3 +79,10 @@ class Project:
 
     def read(self, name: str) -> bytes:
         return (self.folder / name).read_bytes()
+
+
+def runs(project: Project) -> list[Run]:
+    """The project's runs in its own store, which MLflow asks from now on; the oldest first."""
+    mlflow.set_tracking_uri(f"sqlite:///{project.folder / 'mlflow.db'}")
+    found: list[Run] = mlflow.search_runs(experiment_names=["dcgan"], output_format="list", order_by=["start_time"])
+    return found

@@ -10,8 +10,7 @@ from pathlib import Path
 import mlflow
 import pandas as pd
 import pytest
-from mlflow.entities import Run
-from project import Project
+from project import Project, runs
 
 from dcgan.files import sha256
 
@@ -33,15 +32,9 @@ def swept(tmp_path_factory: pytest.TempPathFactory) -> Project:
     assert queued.returncode == 0, queued.stdout
     project.run("dvc", "queue", "start", "-j", "2", check=True)
     while any(state in (table := project.run("dvc", "queue", "status").stdout) for state in ("Queued", "Running")):
-        time.sleep(1)  # polls; the time limit of the suite bounds it
+        time.sleep(1)  # polls; the time limit above bounds it
     assert table.count("Success") == len(WANTED), table + project.run("dvc", "exp", "show", "--md").stdout
     return project
-
-
-def runs(project: Project) -> list[Run]:
-    mlflow.set_tracking_uri(f"sqlite:///{project.folder / 'mlflow.db'}")
-    found: list[Run] = mlflow.search_runs(experiment_names=["dcgan"], output_format="list")
-    return found
 
 
 def test_no_run_is_lost_and_none_doubled(swept: Project) -> None:

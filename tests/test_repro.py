@@ -19,7 +19,7 @@ import pytest
 import yaml
 from mistakes import MISTAKES
 from pictures import drawn, encoded
-from project import ROOT, Project
+from project import ROOT, Project, runs
 
 from dcgan.networks import read_metadata
 
@@ -36,14 +36,6 @@ def project(reproduced: Project, tmp_path: Path) -> Project:
 
 def ran(output: str) -> list[str]:
     return [line.split("'")[1] for line in output.splitlines() if line.startswith("Running stage")]
-
-
-def runs(project: Project) -> list[mlflow.entities.Run]:
-    mlflow.set_tracking_uri(f"sqlite:///{project.folder / 'mlflow.db'}")
-    found: list[mlflow.entities.Run] = mlflow.search_runs(
-        experiment_names=["dcgan"], output_format="list", order_by=["start_time"]
-    )
-    return found
 
 
 def outs(project: Project) -> list[str]:

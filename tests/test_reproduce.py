@@ -129,6 +129,7 @@ def test_files_that_are_neither_in_git_nor_made_by_a_stage_come_along(root: Path
         (root / "data" / name / "README.md").write_text("what belongs here")
     git(root, "add", "data")
     git(root, "commit", "-q", "-m", "the user's files")
+    assert reproduce.plan(root, a_run(root)).lent == []
     for name in ("downloads", "folder"):
         (root / "data" / name / "deeper" / "file").write_text(name)
         (root / "data" / name / "a link to a file").symlink_to("deeper/file")

@@ -533,6 +533,8 @@ def test_an_experiment_that_was_deleted_is_restored(root: Path, caplog: pytest.L
     train(root)
     assert sent(root)
     client_of(root).delete_experiment(runs(client_of(root))[0].info.experiment_id)
+    _, experiment = store.connect(root)  # to ask restores nothing
+    assert client_of(root).get_experiment(experiment).lifecycle_stage == "deleted"
     train(root, "f2", "sha2")
     assert sent(root) and len(spool_of(root)) == 0 and "is restored" in caplog.text
     assert len(runs(client_of(root))) == 2

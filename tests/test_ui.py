@@ -14,7 +14,7 @@ import mlflow
 import pytest
 from playwright.sync_api import Page, expect, sync_playwright
 from playwright.sync_api import TimeoutError as PlaywrightTimeout
-from project import Project
+from project import Project, runs
 from servers import free_port, running
 
 BROWSER = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
@@ -48,9 +48,7 @@ def page(ui: str) -> Iterator[Page]:
 
 @pytest.fixture(scope="module")
 def run(reproduced: Project) -> mlflow.entities.Run:
-    mlflow.set_tracking_uri(f"sqlite:///{reproduced.folder / 'mlflow.db'}")
-    found: list[mlflow.entities.Run] = mlflow.search_runs(experiment_names=["dcgan"], output_format="list")
-    return found[0]
+    return runs(reproduced)[0]
 
 
 def test_the_runs_table_lists_the_run(ui: str, page: Page, run: mlflow.entities.Run) -> None:

@@ -123,7 +123,7 @@ def go(root: Path, wanted: Plan) -> None:
     if wanted.patch:
         _must(wanted.folder, "apply", "-", stdin=wanted.patch)
     for path in wanted.lent:
-        shutil.copytree(wanted.root / path, wanted.folder / path, ignore=_linked_folders, dirs_exist_ok=True)
+        shutil.copytree(wanted.root / path, wanted.folder / path, ignore=_no_files, dirs_exist_ok=True)
     programs = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", os.defpath)])
     environment = os.environ | wanted.environment | {"PYTHONPATH": str(wanted.folder / "src"), "PATH": programs}
     command = [sys.executable, "-m", "dvc", "repro", "--force"]
@@ -133,8 +133,8 @@ def go(root: Path, wanted: Plan) -> None:
     compare(wanted)
 
 
-def _linked_folders(folder: str, names: list[str]) -> list[str]:
-    """Links that lead to no file."""
+def _no_files(folder: str, names: list[str]) -> list[str]:
+    """Links that lead to a folder, or to nothing."""
     return [name for name in names if (path := Path(folder, name)).is_symlink() and not path.is_file()]
 
 

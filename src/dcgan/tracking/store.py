@@ -60,6 +60,10 @@ _REFUSED = {"INVALID_PARAMETER_VALUE", "RESOURCE_DOES_NOT_EXIST", "RESOURCE_ALRE
 _LATER = {401, 403, 408, 429}  # those of HTTP's 4xx that may pass
 
 
+class RunNotFoundError(ValueError):
+    """The store has no run of an event's identity."""
+
+
 @dataclass
 class _Known:
     """What a run has already."""
@@ -162,7 +166,7 @@ class Store:
         except Exception as error:
             if not _lasts(error):
                 raise
-            if together > 1:  # one of them is at fault
+            if together > 1 and not isinstance(error, RunNotFoundError):  # one of them is at fault
                 return self.send(events[:1], spool)
             reason = hidden((str(error).splitlines() or [""])[0][:300])
             self._warn(first, f"MLflow is not told of {kind}: {type(error).__name__}: {reason}")
@@ -198,7 +202,7 @@ class Store:
         if key not in self._known:
             run = self._find_of(event["run"])
             if run is None:
-                raise MlflowException.invalid_parameter_value("the run is not there; was it deleted?")
+                raise RunNotFoundError("the run is not there; was it deleted?")
             self._known[key] = _Known.of(run)
         return self._known[key]
 
