@@ -28,12 +28,12 @@ from torch.utils.data import DataLoader
 from torchvision import transforms
 from torchvision.datasets import ImageFolder
 
-from dcgan import images, packing
-from dcgan.batches import batches
-from dcgan.datasets import avatars, celeba
-from dcgan.datasets.index import write_index, zip_member
-from dcgan.progress import say
-from dcgan.workers import cores
+from dcgan.data import images, packing
+from dcgan.data.index import write_index, zip_member
+from dcgan.data.sources import avatars, celeba
+from dcgan.system.progress import say
+from dcgan.system.workers import cores
+from dcgan.training.batches import batches
 
 PICTURES, SHARE, ROUNDS = 202_599, 40_000, 3
 DIFFERENT = 400

@@ -18,10 +18,10 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from dcgan import hardware
 from dcgan.metrics import evaluation, frechet, reference
 from dcgan.metrics.feature_networks import FeatureNetwork
 from dcgan.networks import Generator, Settings
+from dcgan.system import hardware
 
 DIMENSIONS = 2048
 

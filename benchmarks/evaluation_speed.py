@@ -25,7 +25,7 @@ import torch
 from drawn_inception import draw_weights
 from pytorch_fid.fid_score import calculate_frechet_distance
 
-from dcgan.images import save_png
+from dcgan.data.images import save_png
 from dcgan.metrics.frechet import Moments, Statistics, frechet_distance
 from dcgan.metrics.weights import INCEPTION
 

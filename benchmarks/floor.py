@@ -15,8 +15,8 @@ from functools import partial
 import torch
 from torch import Tensor, nn
 
-from dcgan.convolutions import doubled, weight_gradient
 from dcgan.networks import Settings, build
+from dcgan.networks.convolutions import doubled, weight_gradient
 from dcgan.sampling import random_state
 
 REPEATS = 5

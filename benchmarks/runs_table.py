@@ -25,7 +25,7 @@ from dcgan import params
 from dcgan.tracking.events import FINGERPRINT, GENERATOR, Run, spool_of
 from dcgan.tracking.sender import send_until
 from dcgan.tracking.store import connect
-from dcgan.trainer import COLUMNS
+from dcgan.training.step import COLUMNS
 
 ROOT = Path(__file__).resolve().parent.parent
 

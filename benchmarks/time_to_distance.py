@@ -21,16 +21,18 @@ import yaml
 from torch import Tensor
 from tutorial_loop import TutorialLoop
 
-from dcgan import hardware, images, params
-from dcgan.batches import batches
+from dcgan import params
+from dcgan.data import images
 from dcgan.metrics import feature_networks, reference, weights
 from dcgan.metrics.collecting import collect
 from dcgan.metrics.frechet import frechet_distance
 from dcgan.networks import Generator, Settings, averaged_copy, estimate_batch_norm
-from dcgan.progress import say
 from dcgan.sampling import draw_latents, generate, generated, random_state
-from dcgan.trainer import LATENTS_A_BATCH, Recipe, Trainer
-from dcgan.training import FINAL_BATCHES
+from dcgan.system import hardware
+from dcgan.system.progress import say
+from dcgan.training.batches import batches
+from dcgan.training.loop import FINAL_BATCHES
+from dcgan.training.step import LATENTS_A_BATCH, Recipe, Trainer
 
 CPU = torch.device("cpu")
 Side = tuple[Callable[[int, Tensor], object], Callable[[], Generator]]  # a step; the generator to be sampled

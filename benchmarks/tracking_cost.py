@@ -31,9 +31,13 @@ from typing import Any
 
 from mlflow import MlflowClient
 
-from dcgan import hardware, images, networks, params, trainer, training
-from dcgan.checkpoint import CheckpointStore
+from dcgan import networks, params
+from dcgan.data import images
+from dcgan.system import hardware
 from dcgan.tracking import events
+from dcgan.training import loop
+from dcgan.training.checkpoint import CheckpointStore
+from dcgan.training.step import Recipe
 
 ROOT = Path(__file__).resolve().parent.parent
 KILLS = 5
@@ -44,7 +48,7 @@ ALONE, TRACKED, SERVED, KILLED = "without tracking", "into SQLite", "to a server
 class Watched:
     """An observer that counts the seconds that another takes."""
 
-    def __init__(self, observer: training.Observer) -> None:
+    def __init__(self, observer: loop.Observer) -> None:
         self._observer = observer
         self.seconds = 0.0
 
@@ -69,11 +73,11 @@ def train(root: Path, epochs: int, interval: int, tracked: bool) -> dict[str, An
     hardware.prepare()
     values = params.load(ROOT / "params.yaml").model_dump() | {"epochs": epochs}
     settings = networks.Settings(**{name: values[name] for name in networks.Settings.__dataclass_fields__})
-    recipe = trainer.Recipe(**{name: values[name] for name in trainer.Recipe.__dataclass_fields__})
+    recipe = Recipe(**{name: values[name] for name in Recipe.__dataclass_fields__})
     faces = images.open_split(ROOT / "data" / "faces", "train")
     machine = hardware.resolve("auto", "auto")
     with contextlib.ExitStack() as held, tempfile.TemporaryDirectory() as folder:
-        observer: training.Observer = training.Nobody()
+        observer: loop.Observer = loop.Nobody()
         start = time.perf_counter()
         if tracked:
             spool = held.enter_context(events.sending(root, {events.FINGERPRINT: "benchmark"}))
@@ -82,7 +86,7 @@ def train(root: Path, epochs: int, interval: int, tracked: bool) -> dict[str, An
             run.open("benchmark", values, {})
         store = CheckpointStore(Path(folder), "benchmark")
         watched = Watched(observer)
-        result = training.train(
+        result = loop.train(
             faces, settings, recipe, machine, store, watched, lambda: None, log_interval=interval
         )  # fmt: skip
         trained = time.perf_counter()
@@ -93,7 +97,7 @@ def train(root: Path, epochs: int, interval: int, tracked: bool) -> dict[str, An
         "afterwards": told - trained,
         "telling": watched.seconds,
         "sender": used.ru_utime + used.ru_stime,
-        "steps": [step for step, _ in training.points(result.history, interval)],
+        "steps": [step for step, _ in loop.points(result.history, interval)],
     }
 
 

@@ -15,10 +15,10 @@ from pathlib import Path
 import torch
 from floor import floor
 
-from dcgan import hardware
-from dcgan.hardware import Hardware
 from dcgan.networks import Settings
-from dcgan.trainer import Recipe, Trainer
+from dcgan.system import hardware
+from dcgan.system.hardware import Hardware
+from dcgan.training.step import Recipe, Trainer
 
 ROUNDS = 9
 WIDTH, BATCH = 64, 128

@@ -1,21 +1,21 @@
 """Crops and resizes every picture of data/raw into packed arrays, data/faces, and describes them."""
 
-from stage import FACES, RAW, REPORTS, run
+from support.stage import FACES, RAW, REPORTS, run
 
-from dcgan.files import atomic, write_json
 from dcgan.params import CropParams
+from dcgan.system.files import atomic, write_json
 
 
 def main(params: CropParams) -> None:
-    from dcgan import data_card, images, packing
+    from dcgan.data import card, images, packing
 
     with atomic(FACES) as faces:
         found = packing.pack(RAW, faces, **params.model_dump())
     pixels = params.model_dump(exclude={"max_bad_fraction"})
-    write_json(REPORTS / "data.json", data_card.describe(RAW, FACES, found, pixels))
+    write_json(REPORTS / "data.json", card.describe(RAW, FACES, found, pixels))
     real = images.choose(images.open_split(FACES, "train"), 64, seed=0)
     images.save_png(REPORTS / "real.png", images.grid(real, columns=8))
-    images.save_png(REPORTS / "mean.png", data_card.mean_image(found["train"]))
+    images.save_png(REPORTS / "mean.png", card.mean_image(found["train"]))
 
 
 if __name__ == "__main__":

@@ -2,10 +2,10 @@
 
 import os
 
-from stage import DOWNLOADS, FOLDER, INVENTORY, MAIN_ROOT, RAW, run
+from support.stage import DOWNLOADS, FOLDER, INVENTORY, MAIN_ROOT, RAW, run
 
-from dcgan.files import atomic
 from dcgan.params import DownloadParams
+from dcgan.system.files import atomic
 
 
 def main(params: DownloadParams) -> None:
@@ -13,25 +13,25 @@ def main(params: DownloadParams) -> None:
     with atomic(RAW) as raw:
         match params.dataset:
             case "avatars":
-                from dcgan.datasets import avatars
+                from dcgan.data.sources import avatars
 
                 assert params.dataset_size is not None, "the schema asks for it"
                 avatars.prepare(raw, params.dataset_size, params.dataset_seed)
             case "celeba":
-                from dcgan.datasets import celeba
+                from dcgan.data.sources import celeba
 
                 files = celeba.published(mirror=os.environ.get("CELEBA_MIRROR"))
                 celeba.prepare(downloads, raw, params.dataset_size, files)
             case "lsun_church":
-                from dcgan.datasets import lsun
+                from dcgan.data.sources import lsun
 
                 lsun.prepare(downloads, raw, params.dataset_size)
             case "cifar10":
-                from dcgan.datasets import cifar10
+                from dcgan.data.sources import cifar10
 
                 cifar10.prepare(downloads, raw, params.dataset_size)
             case "folder":
-                from dcgan.datasets import folder
+                from dcgan.data.sources import folder
 
                 folder.prepare(FOLDER, INVENTORY, raw, params.dataset_size)
 

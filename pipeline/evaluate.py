@@ -3,17 +3,18 @@
 import json
 from pathlib import Path
 
-from feature_network import measuring
-from record import record_evaluation
-from stage import FACES, GENERATOR, NEIGHBOURS, REFERENCE, REPORTS, run
+from support.feature_network import measuring
+from support.record import record_evaluation
+from support.stage import FACES, GENERATOR, NEIGHBOURS, REFERENCE, REPORTS, run
 
 from dcgan.params import EvaluateParams
 
 
 def main(params: EvaluateParams) -> None:
-    from dcgan import images, networks
-    from dcgan.files import write_json
+    from dcgan import networks
+    from dcgan.data import images
     from dcgan.metrics import evaluation, reference
+    from dcgan.system.files import write_json
 
     with measuring(Path(__file__), params.fid_network, params.fid_compile) as mine:
         if mine is None:

@@ -1,12 +1,12 @@
 """Lists the user's own pictures, so that changed files mean a new crop, and only for `dataset: folder`."""
 
-from stage import FOLDER, INVENTORY, run
+from support.stage import FOLDER, INVENTORY, run
 
 from dcgan.params import InventoryParams
 
 
 def main(params: InventoryParams) -> None:
-    from dcgan.datasets import folder
+    from dcgan.data.sources import folder
 
     folder.write_inventory(FOLDER if params.dataset == "folder" else None, INVENTORY)
 

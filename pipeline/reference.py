@@ -2,18 +2,18 @@
 
 from pathlib import Path
 
-from feature_network import measuring
-from stage import FACES, REFERENCE, run
+from support.feature_network import measuring
+from support.stage import FACES, REFERENCE, run
 
 from dcgan.params import ReferenceParams
 
 
 def main(params: ReferenceParams) -> None:
-    from dcgan import images
-    from dcgan.datasets.index import SPLITS
-    from dcgan.files import atomic
+    from dcgan.data import images
+    from dcgan.data.index import SPLITS
     from dcgan.metrics import reference
     from dcgan.metrics.collecting import of_faces
+    from dcgan.system.files import atomic
 
     with measuring(Path(__file__), params.fid_network, params.fid_compile) as mine:
         if mine is None:

@@ -2,8 +2,8 @@
 
 import json
 
-from record import record_evaluation
-from stage import DATA_PICTURES, GENERATOR, NEIGHBOURS, PICTURES, REPORTS, run
+from support.record import record_evaluation
+from support.stage import DATA_PICTURES, GENERATOR, NEIGHBOURS, PICTURES, REPORTS, run
 
 from dcgan.params import Section
 
@@ -11,9 +11,9 @@ from dcgan.params import Section
 def main(params: Section) -> None:
     import pandas as pd
 
-    from dcgan.files import atomic
     from dcgan.networks import read_metadata
     from dcgan.report import page
+    from dcgan.system.files import atomic
 
     html = page.render(
         metrics=json.loads((REPORTS / "metrics.json").read_text()),

@@ -1,13 +1,14 @@
 """Samples faces from the trained generator: grids, walks between latents, the training as an animation."""
 
-from record import record_samples
-from stage import FACES, GENERATOR, REPORTS, run
+from support.record import record_samples
+from support.stage import FACES, GENERATOR, REPORTS, run
 
 from dcgan.params import SampleParams
 
 
 def main(params: SampleParams) -> None:
-    from dcgan import images, networks, sampling
+    from dcgan import networks, sampling
+    from dcgan.data import images
 
     generator = networks.load_generator(GENERATOR)
     settings = generator.settings

@@ -5,22 +5,26 @@ from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
 
-from digests import code_digest
-from environment import from_environment
-from launch import launch, stop_when_told
-from runtime import record_runtime
-from signals import stop_signal
-from stage import DISCRIMINATOR, FACES, GENERATOR, MAIN_ROOT, REPORTS, run
-from training_run import tell_result, training_run
+from support.digests import code_digest
+from support.environment import from_environment
+from support.launch import launch, stop_when_told
+from support.runtime import record_runtime
+from support.signals import stop_signal
+from support.stage import DISCRIMINATOR, FACES, GENERATOR, MAIN_ROOT, REPORTS, run
+from support.training_run import tell_result, training_run
 
 from dcgan.params import TrainParams
 
 
 def main(params: TrainParams) -> None:
-    from dcgan import batches, hardware, images, networks, ranks, trainer, training
-    from dcgan.checkpoint import CheckpointStore, fingerprint
-    from dcgan.files import atomic, write_csv
+    from dcgan import networks
+    from dcgan.data import images
     from dcgan.metrics.quick import quick_distance
+    from dcgan.system import hardware, ranks
+    from dcgan.system.files import atomic, write_csv
+    from dcgan.training import batches, loop
+    from dcgan.training.checkpoint import CheckpointStore, fingerprint
+    from dcgan.training.step import Recipe
 
     # Set up.
     machine = hardware.resolve(params.ngpu, params.precision, ranks.local_rank())
@@ -32,7 +36,7 @@ def main(params: TrainParams) -> None:
     faces = images.open_all(FACES) if params.train_split == "all" else images.open_split(FACES, "train")
     values = params.model_dump()
     settings = networks.Settings(**{name: values[name] for name in networks.Settings.__dataclass_fields__})
-    recipe = trainer.Recipe(**{name: values[name] for name in trainer.Recipe.__dataclass_fields__})
+    recipe = Recipe(**{name: values[name] for name in Recipe.__dataclass_fields__})
 
     with ranks.joined(machine.device) as mine, ExitStack() as held:
         where, data = hardware.describe(machine, mine.count), batches.digest(faces)
@@ -48,9 +52,9 @@ def main(params: TrainParams) -> None:
         # Train.
         minutes = from_environment("DCGAN_CHECKPOINT_MINUTES", 2.0)
         interval = round(from_environment("DCGAN_LOG_INTERVAL", 50, least=1))
-        observer = tracked if mine.writes else training.Nobody()
-        quality = training.Quality(partial(quick_distance, faces, params.seed), params.distance_kimg, params.keep)
-        result = training.train(
+        observer = tracked if mine.writes else loop.Nobody()
+        quality = loop.Quality(partial(quick_distance, faces, params.seed), params.distance_kimg, params.keep)
+        result = loop.train(
             faces, settings, recipe, machine, store, observer, stop, minutes, interval, quality, ranks=mine
         )
         if not mine.writes:
@@ -60,7 +64,7 @@ def main(params: TrainParams) -> None:
         about = {"epochs": recipe.epochs, "seed": recipe.seed, "train_split": params.train_split, "keep": params.keep}
         networks.save(GENERATOR, result.generator, settings, about | {"step": result.step})
         networks.save(DISCRIMINATOR, result.discriminator, settings, about)
-        write_csv(REPORTS / "losses.csv", training.loss_table(result.history, result.distances))
+        write_csv(REPORTS / "losses.csv", loop.loss_table(result.history, result.distances))
         with atomic(REPORTS / "progress") as folder:
             folder.mkdir()
             for grid in result.grids:

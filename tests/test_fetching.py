@@ -19,9 +19,9 @@ from hypothesis import strategies as st
 from project import ROOT
 from standin import Fault, StandIn
 
-from dcgan import fetching
-from dcgan.errors import UserError
-from dcgan.fetching import File, Patience, fetch
+from dcgan.data import fetching
+from dcgan.data.fetching import File, Patience, fetch
+from dcgan.system.errors import UserError
 
 CONTENT = random.Random(0).randbytes(2_000_001)
 HOME = "https://example.org/home"
@@ -355,7 +355,7 @@ def test_a_mirror_goes_on_with_what_drive_began(drive: StandIn, tmp_path: Path, 
 FETCH = """
 import sys
 from pathlib import Path
-from dcgan.fetching import File, fetch
+from dcgan.data.fetching import File, fetch
 fetch([File("data.zip", int(sys.argv[2]), sys.argv[3], (sys.argv[4],))], Path(sys.argv[1]), "home")
 """
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from dcgan.files import atomic
+from dcgan.system.files import atomic
 
 
 @pytest.mark.parametrize("kind", ["file", "folder"])

@@ -19,13 +19,14 @@ from project import ROOT
 from pytorch_fid import fid_score
 from torch import Tensor, nn
 
-from dcgan import images, networks, params
+from dcgan import networks, params
 from dcgan.__main__ import main
-from dcgan.errors import Interrupted, UserError
-from dcgan.files import sha256
+from dcgan.data import images
 from dcgan.metrics import feature_networks, folders, weights
 from dcgan.metrics.frechet import Statistics, frechet_distance
 from dcgan.sampling import draw_latents, generated, random_state
+from dcgan.system.errors import Interrupted, UserError
+from dcgan.system.files import sha256
 
 Pixels = npt.NDArray[np.uint8]
 

@@ -39,9 +39,9 @@ print("operations:", seen)
 CELEBA = """
 import json, sys
 from pathlib import Path
-from dcgan.datasets import celeba
-from dcgan.fetching import File
-from dcgan.files import atomic
+from dcgan.data.sources import celeba
+from dcgan.data.fetching import File
+from dcgan.system.files import atomic
 
 with atomic(Path("data/raw")) as raw:
     celeba.prepare(Path("data/downloads"), raw, None, [File(*file) for file in json.loads(sys.argv[1])])

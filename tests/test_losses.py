@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 from torch.nn.functional import logsigmoid
 
-from dcgan import losses
+from dcgan.training import losses
 
 LOSSES: tuple[losses.Loss, ...] = ("bce", "minimax", "hinge", "lsgan", "relativistic")
 LOGITS = st.integers(1, 6).flatmap(

@@ -22,16 +22,17 @@ from pytorch_fid import fid_score, inception
 from standin import StandIn
 from torch import Tensor, nn
 
-from dcgan import images, networks
-from dcgan.errors import UserError
-from dcgan.fetching import File, Patience
-from dcgan.files import sha256, significant
+from dcgan import networks
+from dcgan.data import images
+from dcgan.data.fetching import File, Patience
 from dcgan.metrics import evaluation, feature_networks, kernel, neighbours, reference, weights
 from dcgan.metrics.collecting import collect, of_faces
 from dcgan.metrics.feature_networks import FeatureNetwork
 from dcgan.metrics.frechet import Moments, Statistics, frechet_distance, merge
 from dcgan.metrics.quick import quick_distance
 from dcgan.sampling import draw_latents, generated, random_state
+from dcgan.system.errors import UserError
+from dcgan.system.files import sha256, significant
 
 Array = npt.NDArray[np.float64]
 Pixels = npt.NDArray[np.uint8]

@@ -17,9 +17,9 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from dcgan import networks
-from dcgan.errors import UserError
-from dcgan.networks import Discriminator, Generator, Settings
+from dcgan.networks import Discriminator, Generator, Settings, dcgan
 from dcgan.sampling import random_state
+from dcgan.system.errors import UserError
 
 Architecture = Literal["conv", "linear"]
 Norm = Literal["batch", "none", "spectral"]
@@ -72,13 +72,13 @@ def output_channels(network: nn.Module) -> list[int]:
 )
 def test_channels_double_with_each_halving_up_to_eight_times(image_size: int, multiples: list[int]) -> None:
     generator, discriminator = small(image_size=image_size)
-    assert networks.widths(4, image_size) == [4 * m for m in multiples]
+    assert dcgan.widths(4, image_size) == [4 * m for m in multiples]
     assert output_channels(generator) == [*(4 * m for m in multiples), 3]
     assert output_channels(discriminator) == [*(4 * m for m in reversed(multiples)), 1]
 
 
 def test_the_paper_has_1024_channels_at_4x4() -> None:
-    assert networks.widths(128, 64) == [1024, 512, 256, 128]
+    assert dcgan.widths(128, 64) == [1024, 512, 256, 128]
 
 
 def kind(layer: nn.Module) -> type:

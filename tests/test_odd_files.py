@@ -13,9 +13,10 @@ import pytest
 from pictures import claiming_png, encoded
 from PIL import Image
 
-from dcgan import data_card, images, packing
-from dcgan.datasets import folder
-from dcgan.datasets.index import split_by_name
+from dcgan.data import card as data_card
+from dcgan.data import images, packing
+from dcgan.data.index import split_by_name
+from dcgan.data.sources import folder
 
 COLOUR = (200, 100, 50)
 GREY = 124  # its luma, ITU-R 601

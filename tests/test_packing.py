@@ -12,11 +12,12 @@ import pytest
 from pictures import drawn, encoded
 from PIL import Image
 
-from dcgan import data_card, decoding, images, packing
-from dcgan.datasets.index import Source, write_index, zip_member
-from dcgan.errors import UserError
-from dcgan.files import atomic
-from dcgan.images import Pixels
+from dcgan.data import card as data_card
+from dcgan.data import decoding, images, packing
+from dcgan.data.images import Pixels
+from dcgan.data.index import Source, write_index, zip_member
+from dcgan.system.errors import UserError
+from dcgan.system.files import atomic
 
 SOURCE = Source("drawn", "none", "", "")
 

@@ -15,7 +15,7 @@ from mistakes import MISTAKES
 from project import ROOT, Project
 
 from dcgan import params
-from dcgan.errors import UserError
+from dcgan.system.errors import UserError
 
 PRESETS = params.preset_names(ROOT / "presets")
 AVATARS = params.load_preset(ROOT / "presets", "avatars").model_dump()

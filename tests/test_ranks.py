@@ -23,9 +23,9 @@ from mlflow.tracking import MlflowClient
 from project import Project
 from safetensors.torch import load_file
 
-from dcgan.augment import diff_augment
-from dcgan.ranks import Ranks
 from dcgan.sampling import random_state
+from dcgan.system.ranks import Ranks
+from dcgan.training.augment import diff_augment
 
 OUTS = ("models/generator.safetensors", "models/discriminator.safetensors", "reports/losses.csv")
 TORCHRUN = (sys.executable, "-m", "torch.distributed.run", "--standalone")
@@ -39,10 +39,11 @@ import torch
 from safetensors.torch import save_file
 from torch import nn
 
-from dcgan import hardware, networks, ranks
-from dcgan.batches import batches
+from dcgan import networks
+from dcgan.system import hardware, ranks
+from dcgan.training.batches import batches
 from dcgan.networks import Settings
-from dcgan.trainer import Recipe, Trainer
+from dcgan.training.step import Recipe, Trainer
 
 torch.set_num_threads(1)
 folder, steps, changes = Path(sys.argv[1]), int(sys.argv[2]), json.loads(sys.argv[3])
@@ -264,11 +265,11 @@ import json, os, sys, time
 from pathlib import Path
 
 sys.path.insert(0, "pipeline")
-from launch import launch, stop_when_told
-from signals import stop_signal
-from stage import run
-from dcgan import ranks
-from dcgan.errors import Interrupted, UserError
+from support.launch import launch, stop_when_told
+from support.signals import stop_signal
+from support.stage import run
+from dcgan.system import ranks
+from dcgan.system.errors import Interrupted, UserError
 from dcgan.params import Section
 
 def main(params):

@@ -12,10 +12,10 @@ import pandas as pd
 import pytest
 from PIL import Image
 
-from dcgan.datasets import celeba
-from dcgan.datasets.index import SPLITS
+from dcgan.data.index import SPLITS
+from dcgan.data.sources import celeba
 from dcgan.report import page, published
-from dcgan.trainer import COLUMNS
+from dcgan.training.step import COLUMNS
 
 PICTURES = (
     "samples.png",

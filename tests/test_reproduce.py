@@ -13,10 +13,10 @@ import pytest
 from mlflow import MlflowClient
 from mlflow.entities import Metric
 
-from dcgan import reproduce
-from dcgan.errors import UserError
-from dcgan.files import sha256
-from dcgan.repository import commit, git, uncommitted
+from dcgan.system.errors import UserError
+from dcgan.system.files import sha256
+from dcgan.tracking import reproduce
+from dcgan.tracking.repository import commit, git, uncommitted
 from dcgan.tracking.store import connect
 
 MAKE = """

@@ -25,9 +25,9 @@ from project import ROOT
 from servers import free_port, running
 
 from dcgan import networks
-from dcgan.errors import Interrupted
-from dcgan.files import sha256
 from dcgan.networks import Generator, Settings
+from dcgan.system.errors import Interrupted
+from dcgan.system.files import sha256
 from dcgan.tracking import registry, sender, store
 from dcgan.tracking.events import EVALUATION, FINGERPRINT, GENERATOR, SPOOL, Run, sending, spool_of
 

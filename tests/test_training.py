@@ -23,15 +23,18 @@ from hypothesis import strategies as st
 from project import ROOT
 from torch import Tensor, nn
 
-from dcgan import hardware, images, networks, params, trainer, training
-from dcgan.batches import batches, digest
-from dcgan.checkpoint import CheckpointStore
-from dcgan.errors import Interrupted, UserError
-from dcgan.hardware import Hardware
+from dcgan import networks, params
+from dcgan.data import images
 from dcgan.networks import Generator, Settings
 from dcgan.sampling import draw_latents, generate, random_state
-from dcgan.trainer import COLUMNS, PENALTY_INTERVAL, Recipe, Trainer
-from dcgan.training import Nobody, Result, train
+from dcgan.system import hardware
+from dcgan.system.errors import Interrupted, UserError
+from dcgan.system.hardware import Hardware
+from dcgan.training import loop
+from dcgan.training.batches import batches, digest
+from dcgan.training.checkpoint import CheckpointStore
+from dcgan.training.loop import Nobody, Result, train
+from dcgan.training.step import COLUMNS, PENALTY_INTERVAL, Recipe, Trainer
 
 Pixels = npt.NDArray[np.uint8]
 CPU = Hardware(torch.device("cpu"), "fp32")
@@ -50,9 +53,9 @@ def as_in_the_pipeline() -> Iterator[None]:
     """Deterministic algorithms only, as the stage asks for; for speed one thread, and few latents for BatchNorm."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(os, "environ", dict(os.environ))
-        patch.setattr(training, "FINAL_BATCHES", 2)
-        patch.setattr(training, "GRID_BATCHES", 1)
-        patch.setattr(trainer, "LATENTS_A_BATCH", 32)
+        patch.setattr(loop, "FINAL_BATCHES", 2)
+        patch.setattr(loop, "GRID_BATCHES", 1)
+        patch.setattr("dcgan.training.step.LATENTS_A_BATCH", 32)
         before, threads = torch.are_deterministic_algorithms_enabled(), torch.get_num_threads()
         hardware.make_deterministic()
         torch.set_num_threads(1)
@@ -449,7 +452,7 @@ def test_a_grid_shows_the_fixed_latents_by_the_sampled_generator(tmp_path: Path)
     latents = draw_latents(SMALL, 64, random_state(1, "grid"))
 
     def sheet() -> Pixels:
-        return images.grid(generate(trainer.sampler(training.GRID_BATCHES), latents), columns=8)
+        return images.grid(generate(trainer.sampler(loop.GRID_BATCHES), latents), columns=8)
 
     untrained = sheet()
     for number, real in enumerate(batches(pictures(), 8, 1, 0, 3, CPU.device)):
@@ -535,7 +538,7 @@ def test_a_grid_that_cannot_be_written_is_kept_until_it_can(
         images.save_png(path, sheet)
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(training, "save_png", save_png)
+        patch.setattr(loop, "save_png", save_png)
         result = run(tmp_path, *kind_of("plain"), checkpoint_minutes=0.0)
     assert bytes_of(result, kind_of("plain")[0], tmp_path) == uninterrupted("plain")
     said = [record.getMessage() for record in caplog.records if "no checkpoint" in record.getMessage()]
@@ -565,7 +568,7 @@ def test_a_collapse_is_warned_of_once(tmp_path: Path, caplog: pytest.LogCaptureF
     """A generator of one picture: trained on one, it is compared with data that differ."""
     watcher = Watcher()
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(training, "generate", lambda *_: np.repeat(pictures()[:1], 64, axis=0))
+        patch.setattr(loop, "generate", lambda *_: np.repeat(pictures()[:1], 64, axis=0))
         run(tmp_path, SMALL, replace(RECIPE, epochs=8), observer=watcher)
     assert [values["diversity"] for _, values in watcher.numbers] == [0.0] * 8
     assert [r.getMessage()[:53] for r in caplog.records] == [
@@ -576,7 +579,7 @@ def test_a_collapse_is_warned_of_once(tmp_path: Path, caplog: pytest.LogCaptureF
 def test_diverse_pictures_are_not_warned_of(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     watcher = Watcher()
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(training, "generate", lambda *_: pictures())
+        patch.setattr(loop, "generate", lambda *_: pictures())
         run(tmp_path, SMALL, RECIPE, observer=watcher)
     assert [values["diversity"] for _, values in watcher.numbers] == [pytest.approx(1)] * 3
     assert not caplog.records
@@ -690,7 +693,7 @@ def test_the_distance_is_measured_as_often_as_asked_and_at_the_end(
     tmp_path: Path, kimg: float, steps: list[int], uninterrupted: Callable[[str], Bytes]
 ) -> None:
     measure, watcher = Measure(), Watcher()
-    quality = training.Quality(measure.prepare, kimg, "last")
+    quality = loop.Quality(measure.prepare, kimg, "last")
     result = run(tmp_path, *kind_of("plain"), quality=quality, observer=watcher)
     assert result.distances == dict(zip(steps, map(Measure.of, measure.weights), strict=True))
     assert result.step == STEPS and result.speed["measuring_share"] > 0
@@ -701,7 +704,7 @@ def test_the_distance_is_measured_as_often_as_asked_and_at_the_end(
 @pytest.mark.parametrize("averaged", [0.0, 0.01])
 def test_the_best_generator_is_kept_though_the_training_is_interrupted(tmp_path: Path, averaged: float) -> None:
     recipe, measure = replace(RECIPE, ema_halflife_kimg=averaged), Measure()
-    quality = training.Quality(measure.prepare, 0.001, "best")
+    quality = loop.Quality(measure.prepare, 0.001, "best")
     result = run(tmp_path / "whole", SMALL, recipe, quality=quality)
     best = min(result.distances, key=lambda step: result.distances[step])
     assert result.step == best < STEPS
@@ -720,7 +723,7 @@ def test_the_best_generator_is_kept_though_the_training_is_interrupted(tmp_path:
 
 def test_without_a_distance_nothing_is_measured(tmp_path: Path) -> None:
     measure = Measure()
-    result = run(tmp_path, *kind_of("plain"), quality=training.Quality(measure.prepare, 0.0, "last"))
+    result = run(tmp_path, *kind_of("plain"), quality=loop.Quality(measure.prepare, 0.0, "last"))
     assert result.distances == {} and not measure.weights
 
 
@@ -731,7 +734,7 @@ def test_without_a_distance_nothing_is_measured(tmp_path: Path) -> None:
 @given(st.integers(1, 60), st.integers(1, 20))
 def test_the_table_has_the_means_of_equal_windows(steps: int, most: int) -> None:
     history = np.random.default_rng(steps).normal(size=(steps, len(COLUMNS))).astype(np.float32)
-    rows = training.loss_table(history, {}, most)
+    rows = loop.loss_table(history, {}, most)
     window = math.ceil(steps / most)
     assert len(rows) == math.ceil(steps / window) <= most
     assert [row["step"] for row in rows] == [min(steps, (i + 1) * window) for i in range(len(rows))]
@@ -742,7 +745,7 @@ def test_the_table_has_the_means_of_equal_windows(steps: int, most: int) -> None
 
 def test_a_short_history_is_its_own_table() -> None:
     history = np.arange(18, dtype=np.float32).reshape(3, 6)
-    rows = training.loss_table(history, {})
+    rows = loop.loss_table(history, {})
     assert [list(row.values()) for row in rows] == [[i + 1, *history[i].tolist()] for i in range(3)]
 
 
@@ -750,13 +753,13 @@ def test_the_penalty_is_the_mean_of_the_steps_that_took_it() -> None:
     history = np.ones((20, len(COLUMNS)), np.float32)
     history[:, -1] = math.nan
     history[0, -1], history[8, -1] = 4, 6
-    rows = training.loss_table(history, {}, most_rows=2)
+    rows = loop.loss_table(history, {}, most_rows=2)
     assert rows[0]["penalty"] == 5 and math.isnan(rows[1]["penalty"])
     assert rows[1]["d_loss"] == 1 and "quick_frechet_distance" not in rows[0]
 
 
 def test_distances_stand_in_the_row_of_their_step() -> None:
-    rows = training.loss_table(np.ones((20, len(COLUMNS)), np.float32), {8: 30.0, 20: 20.0}, most_rows=4)
+    rows = loop.loss_table(np.ones((20, len(COLUMNS)), np.float32), {8: 30.0, 20: 20.0}, most_rows=4)
     assert [row["quick_frechet_distance"] for row in rows] == pytest.approx([math.nan, 30, math.nan, 20], nan_ok=True)
 
 

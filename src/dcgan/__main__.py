@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import argparse
+import os
 import subprocess
 import sys
 from pathlib import Path
 
 from dcgan import params
-from dcgan.errors import UserError, about_disk
+from dcgan.system.errors import UserError, about_disk
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -83,8 +84,9 @@ def _preset(options: argparse.Namespace) -> None:
 
 
 def _generate(options: argparse.Namespace) -> None:
-    from dcgan import hardware, networks, sampling
+    from dcgan import networks, sampling
     from dcgan.metrics import folders
+    from dcgan.system import hardware
 
     if options.count < 1:
         raise UserError(f"--count: {options.count} is not allowed; give a whole number from 1.")
@@ -98,7 +100,7 @@ def _generate(options: argparse.Namespace) -> None:
 
 
 def _faces(options: argparse.Namespace) -> None:
-    from dcgan import images
+    from dcgan.data import images
     from dcgan.metrics import folders
 
     folder = _project_root() / "data" / "faces"
@@ -111,12 +113,13 @@ def _faces(options: argparse.Namespace) -> None:
 
 
 def _sync(options: argparse.Namespace) -> None:
-    done = subprocess.run([sys.executable, str(_project_root() / "pipeline" / "sync.py")], check=False)
+    environment = os.environ | {"PYTHONPATH": str(_project_root() / "pipeline")}
+    done = subprocess.run([sys.executable, "-P", "-m", "support.sync"], env=environment, check=False)
     sys.exit(done.returncode)
 
 
 def _runs(options: argparse.Namespace) -> None:
-    from dcgan import reproduce
+    from dcgan.tracking import reproduce
 
     for run in reproduce.runs_of(_project_root(), options.what):
         measured = {name: run.data.metrics[name] for name in ("fid", "frechet_distance") if name in run.data.metrics}
@@ -125,7 +128,7 @@ def _runs(options: argparse.Namespace) -> None:
 
 
 def _reproduce(options: argparse.Namespace) -> None:
-    from dcgan import reproduce
+    from dcgan.tracking import reproduce
 
     root = _project_root()
     plan = reproduce.plan(root, options.run_id, options.into)
@@ -135,8 +138,8 @@ def _reproduce(options: argparse.Namespace) -> None:
 
 
 def _distance(options: argparse.Namespace) -> None:
-    from dcgan import hardware
     from dcgan.metrics import collecting, feature_networks, folders, frechet, weights
+    from dcgan.system import hardware
 
     opened = [folders.open_folder(folder) for folder in options.folders]
     if options.weights and not options.weights.is_file():

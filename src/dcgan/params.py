@@ -18,8 +18,8 @@ from pydantic.fields import FieldInfo
 from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
 
-from dcgan.errors import UserError
-from dcgan.files import atomic
+from dcgan.system.errors import UserError
+from dcgan.system.files import atomic
 
 Dataset = Literal["avatars", "celeba", "lsun_church", "cifar10", "folder"]
 Split = Literal["train", "all", "test"]

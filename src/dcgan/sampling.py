@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from dcgan.images import Pixels
+from dcgan.data.images import Pixels
 from dcgan.networks import Generator, Settings
 
 _BLOCK = 64  # latents drawn at a time, so that the first of many are the first of few

@@ -9,12 +9,12 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from dcgan.errors import UserError
-from dcgan.images import Faces
+from dcgan.data.images import Faces
 from dcgan.metrics.feature_networks import BATCH, FeatureNetwork
 from dcgan.metrics.frechet import Moments, Statistics
-from dcgan.progress import progress
-from dcgan.ranks import ALONE, Ranks
+from dcgan.system.errors import UserError
+from dcgan.system.progress import progress
+from dcgan.system.ranks import ALONE, Ranks
 
 Pictures = Callable[[slice], Tensor]  # those of these numbers, uint8 (N, H, W, C), on any device
 

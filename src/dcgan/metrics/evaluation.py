@@ -11,17 +11,17 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from dcgan.errors import UserError
-from dcgan.files import significant
-from dcgan.images import Faces, Pixels, side_by_side
+from dcgan.data.images import Faces, Pixels, side_by_side
 from dcgan.metrics import kernel, neighbours
 from dcgan.metrics.collecting import Pictures, collect
 from dcgan.metrics.feature_networks import FeatureNetwork
 from dcgan.metrics.frechet import frechet_distance
 from dcgan.metrics.reference import COMPARED, Features, Reference
 from dcgan.networks import Generator, build, estimate_batch_norm
-from dcgan.ranks import ALONE, Ranks
 from dcgan.sampling import draw_latents, generated, random_state
+from dcgan.system.errors import UserError
+from dcgan.system.files import significant
+from dcgan.system.ranks import ALONE, Ranks
 
 LEAST_FOR_FID = 10_000  # samples, by the authors of FID (github.com/bioinf-jku/TTUR)
 GREY = 128  # the level of a grey picture

@@ -20,9 +20,9 @@ from pytorch_fid import inception
 from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
-from dcgan.errors import UserError
-from dcgan.files import sha256
 from dcgan.metrics.weights import SHA256, Name
+from dcgan.system.errors import UserError
+from dcgan.system.files import sha256
 
 BATCH = 64  # pictures at a time
 _DIMENSIONS = {"inception": 2048, "efficientnet_lite0": 1280}

@@ -11,11 +11,11 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from dcgan.errors import UserError
-from dcgan.files import atomic
-from dcgan.images import Pixels, to_image
+from dcgan.data.images import Pixels, to_image
 from dcgan.metrics.collecting import Pictures
-from dcgan.progress import progress
+from dcgan.system.errors import UserError
+from dcgan.system.files import atomic
+from dcgan.system.progress import progress
 
 SUFFIXES = (".bmp", ".jpg", ".jpeg", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp")  # pytorch-fid's
 _WRITTEN = 64  # at a time

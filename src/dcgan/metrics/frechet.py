@@ -10,7 +10,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from dcgan.errors import UserError
+from dcgan.system.errors import UserError
 
 Array = npt.NDArray[np.float64]
 

@@ -10,7 +10,7 @@ from collections.abc import Callable
 import numpy as np
 import torch
 
-from dcgan.images import Faces
+from dcgan.data.images import Faces
 from dcgan.metrics import weights
 from dcgan.metrics.collecting import collect, of_faces
 from dcgan.metrics.feature_networks import load

@@ -16,11 +16,11 @@ import numpy.typing as npt
 from safetensors import safe_open
 from safetensors.numpy import save_file
 
-from dcgan.errors import UserError
 from dcgan.metrics import frechet
 from dcgan.metrics.collecting import Pictures, collect
 from dcgan.metrics.feature_networks import FeatureNetwork
-from dcgan.ranks import ALONE, Ranks
+from dcgan.system.errors import UserError
+from dcgan.system.ranks import ALONE, Ranks
 
 Features = npt.NDArray[np.float32]
 COMPARED = 10_000  # features at most, of those metrics that compare pairs

@@ -10,10 +10,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal
 
-from dcgan.datasets.index import link_or_copy
-from dcgan.errors import UserError
-from dcgan.fetching import PATIENT, File, Patience, fetch
-from dcgan.files import sha256
+from dcgan.data.fetching import PATIENT, File, Patience, fetch
+from dcgan.data.index import link_or_copy
+from dcgan.system.errors import UserError
+from dcgan.system.files import sha256
 
 Name = Literal["efficientnet_lite0", "inception"]
 

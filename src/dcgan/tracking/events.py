@@ -17,9 +17,9 @@ from pathlib import Path
 from typing import Any
 
 import dcgan
-from dcgan.errors import Interrupted
-from dcgan.files import sha256
-from dcgan.images import Pixels, to_image
+from dcgan.data.images import Pixels, to_image
+from dcgan.system.errors import Interrupted
+from dcgan.system.files import sha256
 from dcgan.tracking.private import HIDDEN
 from dcgan.tracking.spool import Nowhere, Spool
 

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import psutil
 
-from dcgan.hardware import processor
+from dcgan.system.hardware import processor
 from dcgan.tracking.private import command_line, environment
 
 _VARIABLES = ("DCGAN_", "DVC_", "OMP_", "CUDA_", "CELEBA_")

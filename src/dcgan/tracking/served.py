@@ -13,7 +13,8 @@ import torch
 from mlflow.exceptions import MlflowException
 from mlflow.models import set_model
 
-from dcgan import hardware, networks, sampling
+from dcgan import networks, sampling
+from dcgan.system import hardware
 
 MOST = 1024  # pictures for one request
 _BYTES = 64  # of a request for each number of a latent, and as many kB for all else

@@ -13,7 +13,7 @@ from typing import Any
 
 import filelock
 
-from dcgan.files import atomic
+from dcgan.system.files import atomic
 
 Event = dict[str, Any]
 _SECONDS = 5  # that somebody waits for another's append

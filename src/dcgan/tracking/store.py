@@ -17,7 +17,7 @@ import filelock
 import requests
 from PIL import Image
 
-from dcgan.errors import UserError
+from dcgan.system.errors import UserError
 from dcgan.tracking.events import EVALUATION, GENERATOR, TRAINED_IN
 from dcgan.tracking.private import hidden
 from dcgan.tracking.spool import Event, Spool

@@ -1,0 +1,29 @@
+"""What differs between two identical runs, in the git-ignored reports/runtime.json."""
+
+from __future__ import annotations
+
+import json
+import logging
+from typing import Any
+
+from support.stage import MAIN_ROOT, REPORTS
+
+import filelock
+
+from dcgan.system.files import write_json
+
+logger = logging.getLogger(__name__)
+
+
+def record_runtime(stage: str, values: dict[str, Any]) -> None:
+    """Notes the values of a stage."""
+    path = MAIN_ROOT / REPORTS / "runtime.json"
+    try:
+        with filelock.FileLock(path.with_suffix(".lock"), timeout=10):  # experiments can run side by side
+            try:
+                recorded = json.loads(path.read_text())
+            except (FileNotFoundError, ValueError):
+                recorded = {}
+            write_json(path, recorded | {stage: values})
+    except OSError as error:  # it is worth no stage
+        logger.warning("%s could not be written: %s", path, error)

@@ -1,0 +1,96 @@
+"""Packed pictures: open them, lay them out as grids, save them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+from PIL import Image
+
+from dcgan.data.index import SPLITS
+from dcgan.system.files import atomic
+
+Pixels = npt.NDArray[np.uint8]
+
+
+class Joined:
+    """Arrays of pictures one after the other, read where they lie, since a memory map cannot span files."""
+
+    def __init__(self, parts: Sequence[Pixels]) -> None:
+        self._parts = parts
+        self._starts = np.cumsum([0, *(len(part) for part in parts)])
+        self.shape = (int(self._starts[-1]), *parts[0].shape[1:])
+        self.nbytes = sum(part.nbytes for part in parts)
+
+    def __len__(self) -> int:
+        return self.shape[0]
+
+    def __getitem__(self, key: slice | npt.NDArray[np.intp]) -> Pixels:
+        rows = np.arange(len(self))[key]
+        part = np.searchsorted(self._starts, rows, side="right") - 1
+        result = np.empty((len(rows), *self.shape[1:]), np.uint8)
+        for i, pictures in enumerate(self._parts):
+            result[part == i] = pictures[rows[part == i] - self._starts[i]]
+        return result
+
+
+Faces = Pixels | Joined  # uint8, (N, image_size, image_size, nc)
+
+
+def open_split(faces: Path, split: str) -> Pixels:
+    """The faces of a split (train, valid, test), memory-mapped."""
+    array: Pixels = np.load(faces / f"{split}.npy", mmap_mode="r")
+    return array
+
+
+def open_all(faces: Path) -> Joined:
+    """The faces of all splits one after the other, memory-mapped."""
+    return Joined([open_split(faces, split) for split in SPLITS])
+
+
+def grid(pictures: Pixels, columns: int, gap: int = 2) -> Pixels:
+    """Pictures (N, H, W, C), uint8, laid out row by row on white: (rows * H + gaps, columns * W + gaps, C)."""
+    n, height, width, channels = pictures.shape
+    rows = -(-n // columns)
+    sheet = np.full((rows * (height + gap) + gap, columns * (width + gap) + gap, channels), 255, np.uint8)
+    for i, picture in enumerate(pictures):
+        top, left = gap + i // columns * (height + gap), gap + i % columns * (width + gap)
+        sheet[top : top + height, left : left + width] = picture
+    return sheet
+
+
+def to_image(pixels: Pixels) -> Image.Image:
+    """(H, W, 1) or (H, W, 3), uint8, as a Pillow image."""
+    return Image.fromarray(pixels[:, :, 0] if pixels.shape[2] == 1 else pixels)
+
+
+def save_png(path: Path, pixels: Pixels) -> None:
+    with atomic(path) as temporary:
+        to_image(pixels).save(temporary, "PNG")
+
+
+def choose(faces: Faces, count: int, seed: int) -> Pixels:
+    """At most `count` different faces, drawn at random by `seed`, in their old order."""
+    chosen = np.random.default_rng(seed).permutation(len(faces))[:count]
+    picked: Pixels = faces[np.sort(chosen)]
+    return picked
+
+
+def side_by_side(left: Pixels, right: Pixels, columns: int) -> Pixels:
+    """Two grids of pictures with white between them."""
+    sheets = grid(left, columns), grid(right, columns)
+    height = max(len(sheet) for sheet in sheets)
+    padded = [np.pad(s, ((0, height - len(s)), (0, 0), (0, 0)), constant_values=255) for s in sheets]
+    between = np.full((height, 16, padded[0].shape[2]), 255, np.uint8)
+    return np.concatenate([padded[0], between, padded[1]], axis=1)
+
+
+def save_animation(path: Path, frames: list[Path], most: int = 60) -> None:
+    """A GIF of picture files, at most `most` of them, evenly chosen, the last one shown longer."""
+    chosen = [frames[round(i)] for i in np.linspace(0, len(frames) - 1, min(most, len(frames)))]
+    pictures = [Image.open(frame).convert("RGB").quantize(256) for frame in chosen]
+    milliseconds = [250] * (len(pictures) - 1) + [2500]
+    with atomic(path) as temporary:
+        pictures[0].save(temporary, "GIF", save_all=True, append_images=pictures[1:], duration=milliseconds, loop=0)

@@ -1,0 +1,214 @@
+"""Every picture of data/raw as a face in packed arrays, by all cores and in bounded memory.
+
+Threads, not processes: reading, decoding, resizing and hashing leave the interpreter free, and one process imports
+torch and reads the archive's directory once.
+"""
+
+from __future__ import annotations
+
+import concurrent.futures
+import hashlib
+import threading
+import zipfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+import torch
+
+from dcgan.data.archives import Archive
+from dcgan.data.decoding import shrink, square
+from dcgan.data.images import Pixels
+from dcgan.data.index import SPLITS, read_index
+from dcgan.system.errors import UserError
+from dcgan.system.progress import progress
+from dcgan.system.workers import cores
+
+# Pictures that a thread takes at a time. Few enough to bound the memory, and for their squared levels to add up to
+# less than 2**24, to which float32 counts exactly.
+_CHUNK = 64
+_BATCH_BYTES = 1 << 25  # of squares that are resized in one go
+
+Sums = npt.NDArray[np.float64]
+
+
+class Found(NamedTuple):
+    """What became of some pictures."""
+
+    results: list[bytes | str]  # a hash of each face's pixels, or the reason why the picture is none
+    total: Sums  # of the faces' levels, (H, W, C)
+    total_squared: Sums  # of the levels' squares, (H, W, C)
+
+    @property
+    def digests(self) -> list[bytes]:
+        """The hashes of the faces among them."""
+        return [result for result in self.results if isinstance(result, bytes)]
+
+
+class _Job(NamedTuple):
+    """Where a split's pictures are, what they are to become, and where they go."""
+
+    archives: dict[str, Archive]
+    array: Path  # an .npy file
+    begin: int  # of its pictures in the file, in bytes
+    crop_size: int | None
+    shape: tuple[int, int, int]  # of a face
+    stop: threading.Event  # nothing more is to be done
+
+
+def pack(
+    raw: Path,
+    faces: Path,
+    crop_size: int | None,
+    image_size: int,
+    nc: int,
+    max_bad_fraction: float,
+    workers: int | None = None,
+) -> dict[str, Found]:
+    """Crops every picture of `raw` into the new folder `faces`; returns what was found, for each split.
+
+    Writes train.npy, valid.npy and test.npy, uint8 of shape (N, image_size, image_size, nc), and
+    faces.parquet, one row a face in the order of the arrays: file, split, attributes. The bytes do not
+    depend on the number of `workers` (threads; None: one a core).
+
+    Raises:
+        UserError: there are no pictures, or more than `max_bad_fraction` of them cannot be used.
+    """
+    pictures, _ = read_index(raw)
+    if pictures.empty:
+        raise UserError("dataset: it holds no pictures.")
+    faces.mkdir(parents=True)
+    archives = {name: _open(raw / name) for name in pictures["archive"].unique()}
+    shape = (image_size, image_size, nc)
+    found, kept, bad = {}, [], []
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)  # each core has a worker already
+    stop = threading.Event()
+    with concurrent.futures.ThreadPoolExecutor(workers or cores()) as pool:
+        try:
+            for split in SPLITS:
+                rows = pictures[pictures["split"] == split]
+                array = faces / f"{split}.npy"
+                job = _Job(archives, array, _create(array, (len(rows), *shape)), crop_size, shape, stop)
+                found[split] = _pack_split(pool, job, rows, split)
+                good = np.array([isinstance(result, bytes) for result in found[split].results], bool)
+                if not good.all():
+                    _keep(array, good)
+                kept.append(rows[good])
+                bad += unusable(rows, found[split])
+        finally:
+            stop.set()  # Ctrl-C does not wait for what is half done
+            pool.shutdown(cancel_futures=True)
+            torch.set_num_threads(threads)
+    if len(bad) > max_bad_fraction * len(pictures):
+        raise UserError(
+            f"max_bad_fraction: {len(bad)} of {len(pictures)} pictures cannot be used, more than {max_bad_fraction:g} "
+            f"of them; the first is {bad[0]['file']}: {bad[0]['reason']}. Repair or remove them, or raise the key."
+        )
+    pd.concat(kept).drop(columns=["archive", "problem"]).to_parquet(faces / "faces.parquet", index=False)
+    return found
+
+
+def _open(path: Path) -> Archive:
+    try:
+        return Archive(path)
+    except (zipfile.BadZipFile, FileNotFoundError):
+        raise UserError(f"{path}: it is no zip file any more; `dvc repro --force download` makes it anew.") from None
+
+
+def unusable(rows: pd.DataFrame, found: Found) -> list[dict[str, str]]:
+    """File and reason of each picture that is no face."""
+    results = zip(rows["file"], found.results, strict=True)
+    return [{"file": file, "reason": result} for file, result in results if isinstance(result, str)]
+
+
+def _pack_split(pool: concurrent.futures.Executor, job: _Job, rows: pd.DataFrame, split: str) -> Found:
+    total, total_squared = np.zeros(job.shape), np.zeros(job.shape)
+
+    def results() -> Iterator[bytes | str]:
+        for portion in _portions(pool, job, rows):
+            np.add(total, portion.total, out=total)
+            np.add(total_squared, portion.total_squared, out=total_squared)
+            yield from portion.results
+
+    return Found(list(progress(results(), len(rows), f"cropping {split}", "pictures")), total, total_squared)
+
+
+def _portions(pool: concurrent.futures.Executor, job: _Job, rows: pd.DataFrame) -> Iterator[Found]:
+    """What the workers found, in order; only a few portions wait at a time."""
+    waiting: list[concurrent.futures.Future[Found]] = []
+    members = list(zip(rows["archive"], rows["file"], rows["problem"], strict=True))
+    for start in range(0, len(members), _CHUNK):
+        waiting.append(pool.submit(_crop, job, start, members[start : start + _CHUNK]))
+        if len(waiting) > 4 * cores():
+            yield waiting.pop(0).result()
+    for future in waiting:
+        yield future.result()
+
+
+def _crop(job: _Job, start: int, members: list[tuple[str, str, str]]) -> Found:
+    """Writes members (archive, file, problem) as faces to the places from `start` on; black where there is none."""
+    block = np.zeros((len(members), *job.shape), np.uint8)
+    results: list[bytes | str] = [problem for _, _, problem in members]
+
+    def squares() -> Iterator[tuple[int, Pixels]]:
+        for i, (archive, file, problem) in enumerate(members):
+            if job.stop.is_set():
+                return
+            if problem:
+                continue
+            try:
+                pixels = square(job.archives[archive].read(file), job.crop_size, job.shape[2])
+            except ValueError as error:
+                results[i] = str(error)
+            else:
+                yield i, pixels
+
+    for places, batch in _batches(squares()):
+        block[places] = shrink(batch, job.shape[0])
+        for i in places:
+            results[i] = hashlib.sha256(block[i]).digest()
+    with job.array.open("r+b") as file:  # not mapped: a full disk is an error to be caught, not a signal
+        file.seek(job.begin + start * block[0].nbytes)
+        file.write(block.data)
+    levels = block.astype(np.float32)
+    return Found(results, levels.sum(0).astype(np.float64), np.square(levels, out=levels).sum(0).astype(np.float64))
+
+
+def _batches(squares: Iterator[tuple[int, Pixels]]) -> Iterator[tuple[list[int], Pixels]]:
+    """Squares of one size that follow each other, together with their numbers; not too many at a time."""
+    places: list[int] = []
+    batch = np.empty((0, 0, 0, 0), np.uint8)
+    for i, one in squares:
+        if places and (one.shape != batch.shape[1:] or len(places) == len(batch)):
+            yield places, batch[: len(places)]
+            places = []
+        if one.shape != batch.shape[1:]:
+            batch = np.empty((max(1, min(_CHUNK, _BATCH_BYTES // one.nbytes)), *one.shape), np.uint8)
+        batch[len(places)] = one
+        places.append(i)
+    if places:
+        yield places, batch[: len(places)]
+
+
+def _create(path: Path, shape: tuple[int, ...]) -> int:
+    """An array of zeros, uint8, to be written into; returns where in the file it begins."""
+    with path.open("wb") as file:
+        np.lib.format.write_array_header_1_0(file, {"descr": "|u1", "fortran_order": False, "shape": shape})
+        begin = file.tell()
+        file.truncate(begin + int(np.prod(shape)))
+    return begin
+
+
+def _keep(path: Path, good: npt.NDArray[np.bool_]) -> None:
+    """Writes the array anew without the pictures that are not `good`."""
+    old, shorter = np.load(path, mmap_mode="r"), path.with_suffix(".shorter")
+    begin = _create(shorter, (int(good.sum()), *old.shape[1:]))
+    with shorter.open("r+b") as file:
+        file.seek(begin)
+        for start in range(0, len(old), 4096):
+            file.write(old[start : start + 4096][good[start : start + 4096]].data)
+    shorter.replace(path)

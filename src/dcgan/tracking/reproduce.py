@@ -1,0 +1,218 @@
+"""Finds the runs of a result, and rebuilds the result of a run: git, DVC and MLflow together."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import shlex
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import filelock
+import yaml
+from mlflow.entities import Run
+from mlflow.exceptions import MlflowException
+from sqlalchemy.exc import SQLAlchemyError
+
+from dcgan.system.errors import UserError
+from dcgan.system.files import sha256, significant
+from dcgan.tracking.events import GENERATOR, SETTINGS, TRAINED_IN
+from dcgan.tracking.private import hidden
+from dcgan.tracking.repository import git, patch_name
+from dcgan.tracking.store import EXPERIMENT, connect
+
+MODEL = Path("models/generator.safetensors")
+METRICS = Path("reports/metrics.json")
+# Copies the files of a folder, and of links what they lead to; into linked folders no stage looks.
+_LEND = "find {0}/ '(' -type f -o -type l -exec test -f '{{}}' ';' ')' -print0 | tar -ch --null -T - | tar -x -C {1}"
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What it takes to rebuild the result of a run."""
+
+    run: Run
+    trained: Run  # the same, or the run that trained what this one evaluated
+    root: Path
+    folder: Path  # a worktree that does not exist yet
+    patch: bytes  # what differed from the commit, as git writes it; empty if nothing did
+
+    @property
+    def commit(self) -> str:
+        return self.run.data.tags["git_commit"]
+
+    @property
+    def environment(self) -> dict[str, str]:
+        """What the bytes depend on beside the code, on a CPU the threads; MLflow, which has the run, is not told."""
+        threads = self.trained.data.tags.get("threads")
+        return {"DCGAN_TRACKING": "0"} | ({"OMP_NUM_THREADS": threads} if threads else {})
+
+    @property
+    def lent(self) -> list[Path]:
+        """Folders with files that neither git nor a stage brings: what was fetched, and the user's own pictures."""
+        folders = [Path("data") / name for name in ("downloads", "folder")]
+        return [folder for folder in folders if git(self.root, "ls-files", "--others", str(folder)).stdout]
+
+    def commands(self) -> list[str]:
+        """The commands that rebuild it, for a shell in the project's folder."""
+        name, folder = patch_name(self.commit), str(self.folder)
+        fetch = ["mlflow", "artifacts", "download", "-r", self.run.info.run_id, "-a", name, "-d", folder]
+        patch = [fetch, ["git", "-C", folder, "apply", Path(name).name]] if self.patch else []
+        variables = [f"{name}={value}" for name, value in self.environment.items()]
+        return [
+            shlex.join(["git", "worktree", "add", "--detach", folder, self.commit]),
+            *(shlex.join(command) for command in patch),
+            *(_LEND.format(path, shlex.quote(folder)) for path in self.lent),
+            " ".join(["cd", shlex.quote(folder), "&&", *variables, "dvc", "repro", "--force"]),
+        ]
+
+
+def plan(root: Path, run_id: str, folder: Path | None = None) -> Plan:
+    """How to rebuild the result of a run, in `folder` or beside the project.
+
+    Raises:
+        UserError: there is no such run, it has no result, or its commit is not known here.
+    """
+    with _asking():
+        client, _ = connect(root)
+        try:
+            run = client.get_run(run_id)
+        except MlflowException as error:
+            if error.error_code not in ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE"):
+                raise
+            store = hidden(str(client.tracking_uri))
+            raise UserError(
+                f"{run_id}: {store} has no such run; copy an id of the UI, or name its store with MLFLOW_TRACKING_URI."
+            ) from None
+    tags = run.data.tags
+    if GENERATOR not in tags:
+        raise UserError(f"{run_id}: this run has no generator, since it was not finished; there is nothing to compare.")
+    if "git_commit" not in tags:
+        raise UserError(f"{run_id}: it was computed outside of git, so that its code is not known; rebuild it by hand.")
+    folder = (folder or root.resolve().parent / f"{root.resolve().name}-{run_id[:8]}").resolve()
+    if folder.exists():
+        raise UserError(f"{folder}: it is there already; remove it (`git worktree remove`), or give --into.")
+    if git(root, "cat-file", "-e", f"{tags['git_commit']}^{{commit}}").returncode:
+        raise UserError(f"{run_id}: its commit {tags['git_commit']} is not in this repository; fetch it first.")
+    patch, trained = b"", run
+    if TRAINED_IN in tags:
+        with _asking():
+            trained = client.get_run(tags[TRAINED_IN])
+    with contextlib.suppress(MlflowException, OSError), tempfile.TemporaryDirectory() as temporary:
+        patch = Path(client.download_artifacts(run_id, patch_name(tags["git_commit"]), temporary)).read_bytes()
+    if tags.get("git_dirty") == "false":  # the patch is of a later stage
+        patch = b""
+    elif tags.get("git_dirty") in ("true", "unknown") and not patch:
+        raise UserError(f"{run_id}: its code differed from the commit, and the difference is lost with its artifacts.")
+    return Plan(run, trained, root.resolve(), folder, patch)
+
+
+def go(root: Path, wanted: Plan) -> None:
+    """Does what `commands` says, and compares.
+
+    Raises:
+        UserError: a command failed, or the result is another.
+    """
+    _must(root, "worktree", "add", "--detach", str(wanted.folder), wanted.commit)
+    if wanted.patch:
+        _must(wanted.folder, "apply", "-", stdin=wanted.patch)
+    for path in wanted.lent:
+        shutil.copytree(wanted.root / path, wanted.folder / path, ignore=_no_files, dirs_exist_ok=True)
+    programs = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", os.defpath)])
+    environment = os.environ | wanted.environment | {"PYTHONPATH": str(wanted.folder / "src"), "PATH": programs}
+    command = [sys.executable, "-m", "dvc", "repro", "--force"]
+    done = subprocess.run(command, cwd=wanted.folder, env=environment, check=False)
+    if done.returncode:
+        raise UserError(f"{wanted.folder}: `dvc repro` ended with status {done.returncode}; its error is above.")
+    compare(wanted)
+
+
+def _no_files(folder: str, names: list[str]) -> list[str]:
+    """Links that lead to a folder, or to nothing."""
+    return [name for name in names if (path := Path(folder, name)).is_symlink() and not path.is_file()]
+
+
+def compare(wanted: Plan) -> None:
+    """Compares what was rebuilt with what the run knows, and prints it.
+
+    Raises:
+        UserError: the generator or the distance is another.
+    """
+    tags, expected = wanted.run.data.tags, wanted.run.data.metrics
+    found = sha256(wanted.folder / MODEL)
+    if found != tags[GENERATOR]:
+        names = ("processor", "device", "instructions", "precision", "torch")
+        known = wanted.trained.data.tags
+        made = ", ".join(known[name] for name in names if name in known) if "device" in known else "a machine not known"
+        raise UserError(
+            f"{wanted.folder / MODEL}: its SHA-256 is {found}, and the run's generator has {tags[GENERATOR]}; the same "
+            f"bytes are promised on the same kind of machine alone, and that run was made on: {made}."
+        )
+    print(f"{MODEL}: the same bytes, SHA-256 {found}")
+    metrics = json.loads((wanted.folder / METRICS).read_text())
+    name = "fid" if "fid" in metrics else "frechet_distance"
+    params = wanted.run.data.params
+    other = [
+        key for key, name in SETTINGS.items() if name in metrics and params.get(key) not in (None, str(metrics[name]))
+    ]
+    if other:
+        print(f"{METRICS}: the run was measured with another {', '.join(other)}; the distances are not compared")
+    elif name in expected:
+        if significant(expected[name]) != metrics[name]:
+            here = f"{wanted.folder / METRICS}: {name} is {metrics[name]:g}"
+            raise UserError(f"{here}, and the run's is {expected[name]:g}.")
+        print(f"{METRICS}: the same {name}, {metrics[name]:g}")
+
+
+def runs_of(root: Path, what: str) -> list[Run]:
+    """The runs of a generator: of its file, or of the one that a DVC experiment or a git revision has in dvc.lock.
+
+    Raises:
+        UserError: `what` is none of these, or no run is known for it.
+    """
+    if Path(what).is_file():
+        where = f"tags.{GENERATOR} = '{sha256(Path(what))}'"
+    else:
+        where = f"tags.generator_md5 = '{_locked_md5(root, what)}'"
+    with _asking():
+        client, experiment = connect(root)
+        found = list(client.search_runs([experiment], where, order_by=["start_time"]))
+    if not found:
+        raise UserError(f"{what}: {hidden(str(client.tracking_uri))} has no run of this generator in {EXPERIMENT}.")
+    return found
+
+
+def _locked_md5(root: Path, revision: str) -> str:
+    named = git(root, "for-each-ref", "--format=%(refname)", "refs/exps").stdout.split()
+    reference = next((name for name in named if name.rpartition("/")[2] == revision), revision)
+    lock = git(root, "show", f"{reference}:./dvc.lock")
+    if lock.returncode:
+        raise UserError(f"{revision}: give a file, a DVC experiment, or a git revision with a dvc.lock.")
+    outs = yaml.safe_load(lock.stdout)["stages"].get("train", {}).get("outs", [])
+    md5 = next((out["md5"] for out in outs if out["path"] == str(MODEL)), None)
+    if md5 is None:
+        raise UserError(f"{revision}: its dvc.lock has no generator; run `dvc repro` there first.")
+    return str(md5)
+
+
+@contextlib.contextmanager
+def _asking() -> Iterator[None]:
+    try:
+        yield
+    except (MlflowException, SQLAlchemyError, ImportError, filelock.Timeout) as error:
+        reason = hidden(str(error).splitlines()[0][:200])
+        raise UserError(
+            f"MLflow cannot be asked ({reason}); start its server, or name it with MLFLOW_TRACKING_URI."
+        ) from None
+
+
+def _must(folder: Path, *words: str, stdin: bytes = b"") -> None:
+    result = subprocess.run(["git", *words], cwd=folder, input=stdin, capture_output=True, check=False)
+    if result.returncode:
+        raise UserError(f"git {words[0]}: {' '.join(result.stderr.decode(errors='replace').split())}")

@@ -1,0 +1,86 @@
+"""Batches of real pictures, from the memory map or from the GPU's memory."""
+
+from __future__ import annotations
+
+import hashlib
+from collections import deque
+from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from dcgan.data.images import Faces
+from dcgan.sampling import random_state
+from dcgan.system.ranks import ALONE, Ranks
+
+AHEAD = 2  # batches that a thread reads before they are asked for
+
+
+def batches(
+    faces: Faces,
+    batch_size: int,
+    seed: int,
+    first_step: int,
+    steps: int,
+    device: torch.device,
+    ranks: Ranks = ALONE,
+) -> Iterator[Tensor]:
+    """Batches of real pictures in [-1, 1] for the steps from `first_step` on, channels_last, on `device`.
+
+    Each epoch is a permutation of its own, the same on every rank, which takes its part of each batch; what does
+    not fill a batch at the end is left out of that epoch.
+    """
+    resident = _to_gpu(faces, device)
+    parts = _indices(len(faces), batch_size, seed, range(first_step, steps), ranks)
+    for pixels in _read_ahead(faces, parts, device) if resident is None else _gather(resident, parts):
+        yield pixels.to(device, non_blocking=True).permute(0, 3, 1, 2).float().div_(127.5).sub_(1)
+
+
+def _indices(count: int, batch_size: int, seed: int, steps: range, ranks: Ranks) -> Iterator[Tensor]:
+    """Which pictures this rank shows at each step."""
+    steps_per_epoch = count // batch_size
+    order, epoch_of_order = torch.empty(0), -1
+    for step in steps:
+        epoch, position = divmod(step, steps_per_epoch)
+        if epoch != epoch_of_order:
+            order, epoch_of_order = torch.randperm(count, generator=random_state(seed, "order", epoch)), epoch
+        yield ranks.share(order[position * batch_size : (position + 1) * batch_size])
+
+
+def _read_ahead(faces: Faces, parts: Iterator[Tensor], device: torch.device) -> Iterator[Tensor]:
+    """Pixels of each part, read by a thread while the step before is computed; pinned for a GPU."""
+
+    def read(part: Tensor) -> Tensor:
+        pixels = torch.from_numpy(faces[part.numpy()])
+        return pixels.pin_memory() if device.type == "cuda" else pixels
+
+    with ThreadPoolExecutor(1, "batches") as thread:
+        ahead: deque[Future[Tensor]] = deque()
+        for part in parts:
+            ahead.append(thread.submit(read, part))
+            if len(ahead) > AHEAD:
+                yield ahead.popleft().result()
+        while ahead:
+            yield ahead.popleft().result()
+
+
+def _gather(resident: Tensor, parts: Iterator[Tensor]) -> Iterator[Tensor]:
+    for part in parts:
+        yield resident[part.pin_memory().to(resident.device, non_blocking=True)]
+
+
+def _to_gpu(faces: Faces, device: torch.device) -> Tensor | None:
+    """The whole array in the GPU's memory, if it takes less than half of what is free."""
+    if device.type != "cuda" or faces.nbytes > torch.cuda.mem_get_info(device)[0] / 2:
+        return None
+    return torch.from_numpy(np.ascontiguousarray(faces[:])).to(device)
+
+
+def digest(faces: Faces) -> str:
+    """A hash of the pictures that are trained on."""
+    sha = hashlib.sha256(repr(faces.shape).encode())
+    for start in range(0, len(faces), 4096):
+        sha.update(faces[start : start + 4096].tobytes())
+    return sha.hexdigest()

@@ -1,0 +1,202 @@
+"""One step of a training: networks, losses, penalties, optimizers and averaged weights.
+
+Everything drawn at random is a function of (seed, purpose, step) alone, and drawn for the batch of all ranks, so
+that a resumed training is the same training, and more ranks divide it and nothing else.
+"""
+
+from __future__ import annotations
+
+import math
+from contextlib import nullcontext
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from dcgan.networks import Discriminator, Generator, Settings, averaged_copy, build, estimate_batch_norm, update_average
+from dcgan.sampling import draw_latents, random_state
+from dcgan.system.hardware import Hardware, tf32
+from dcgan.system.ranks import ALONE, Ranks
+from dcgan.training import losses
+from dcgan.training.augment import diff_augment
+
+PENALTY_INTERVAL = 8  # steps: the penalties are applied lazily and scaled up (Karras et al. 2020, section 3.1)
+AVERAGE_RAMP_UP = 0.05  # the half-life is at most this share of the pictures seen (Karras et al. 2022, EDM)
+LATENTS_A_BATCH = 128  # of those over which BatchNorm statistics are estimated
+# The penalty is NaN at the steps that do not take it.
+COLUMNS = ("d_loss", "g_loss", "d_real", "d_fake_before", "d_fake_after", "penalty")
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """How to train; the keys of params.yaml of the same names."""
+
+    seed: int
+    epochs: int
+    batch_size: int
+    lr: float
+    lr_discriminator: float | None
+    beta1: float
+    beta2: float
+    loss: losses.Loss
+    label_smoothing: float
+    r1_gamma: float
+    ema_halflife_kimg: float
+    augment: bool
+
+
+class Trainer:
+    """Networks, optimizers and averaged weights; a step changes them."""
+
+    def __init__(self, settings: Settings, recipe: Recipe, hardware: Hardware, ranks: Ranks = ALONE) -> None:
+        self.settings, self.recipe, self.hardware, self.ranks = settings, recipe, hardware, ranks
+        generator, discriminator = build(settings, random_state(recipe.seed, "weights"))
+        self.generator = generator.to(hardware.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self.discriminator = discriminator.to(hardware.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self.average = averaged_copy(self.generator)
+        self._generated = ranks.synchronised(self.generator)
+        self._judged = ranks.synchronised(_OnBoth(self.discriminator))
+        lrs = recipe.lr, recipe.lr_discriminator or recipe.lr
+        self.optimizer_g, self.optimizer_d = (
+            torch.optim.Adam(network.parameters(), lr, (recipe.beta1, recipe.beta2), fused=True)
+            for network, lr in zip((self.generator, self.discriminator), lrs, strict=True)
+        )
+
+    def step(self, number: int, real: Tensor) -> Tensor:
+        """One step of the discriminator, then one of the generator.
+
+        Args:
+            number: of the step, from 0.
+            real: this rank's pictures in [-1, 1], (batch_size / ranks, nc, image_size, image_size).
+
+        Returns:
+            The values of COLUMNS, means over the ranks, on the device.
+        """
+        with tf32(self.hardware):
+            return self._step(number, real)
+
+    def _step(self, number: int, real: Tensor) -> Tensor:
+        recipe, device, ranks = self.recipe, self.hardware.device, self.ranks
+        batch_size = len(real) * ranks.count
+        random = random_state(recipe.seed, "latents", number, device)
+        latents = ranks.share(draw_latents(self.settings, batch_size, random))
+        random = random_state(recipe.seed, "augment", number, device)
+
+        def augment(pictures: Tensor) -> Tensor:
+            return diff_augment(pictures, random, ranks.rank, ranks.count) if recipe.augment else pictures
+
+        def autocast() -> Any:
+            bf16 = self.hardware.precision == "bf16"
+            return torch.autocast(device.type, torch.bfloat16) if bf16 else nullcontext()
+
+        # Discriminator: generated pictures are constants here.
+        with autocast():
+            fake = self._generated(latents)
+            on_real, on_fake = self._judged(augment(real), augment(fake.detach()))
+        loss_d = losses.discriminator_loss(recipe.loss, on_real, on_fake, recipe.label_smoothing)
+        penalty, total = torch.full((), math.nan, device=device), loss_d
+        if recipe.r1_gamma and number % PENALTY_INTERVAL == 0:
+            penalty = self._penalty(augment(real)) + self._penalty(augment(fake.detach().float()))
+            total = loss_d + recipe.r1_gamma / 2 * PENALTY_INTERVAL * penalty
+        self.optimizer_d.zero_grad()
+        total.backward()
+        self.optimizer_d.step()
+
+        # Generator: the same generated pictures, seen by the new discriminator, which is constant here.
+        self.discriminator.requires_grad_(False)
+        with autocast():
+            on_fake_after = self.discriminator(augment(fake)).float()
+            with torch.no_grad():
+                on_real_after = self.discriminator(augment(real)).float() if recipe.loss == "relativistic" else on_real
+        loss_g = losses.generator_loss(recipe.loss, on_real_after, on_fake_after)
+        self.optimizer_g.zero_grad()
+        loss_g.backward()
+        self.optimizer_g.step()
+        self.discriminator.requires_grad_(True)
+
+        if recipe.ema_halflife_kimg:
+            seen = (number + 1) * batch_size
+            halflife = min(recipe.ema_halflife_kimg * 1000, seen * AVERAGE_RAMP_UP)
+            update_average(self.average, self.generator, 0.5 ** (batch_size / halflife))
+        with torch.no_grad():
+            probabilities = (logits.sigmoid().mean() for logits in (on_real, on_fake, on_fake_after))
+            return ranks.mean(torch.stack([loss_d, loss_g, *probabilities, penalty]))
+
+    def _penalty(self, pictures: Tensor) -> Tensor:
+        pictures = pictures.detach().requires_grad_(True)
+        return losses.gradient_penalty(self.discriminator(pictures), pictures)
+
+    def _sampled(self) -> Generator:
+        """Averaged weights, unless there is no averaging."""
+        return self.average if self.recipe.ema_halflife_kimg else self.generator
+
+    def weights(self) -> dict[str, Tensor]:
+        """A copy of the weights that are sampled, on the CPU."""
+        return {
+            name: value.detach().cpu().clone(memory_format=torch.contiguous_format)
+            for name, value in self._sampled().state_dict().items()
+        }
+
+    def sampler(self, batches: int, weights: dict[str, Tensor] | None = None) -> Generator:
+        """The generator that is sampled, of the present weights or others: BatchNorm statistics estimated anew."""
+        copy = averaged_copy(self._sampled())
+        if weights:
+            copy.load_state_dict(weights)
+        latents = (
+            draw_latents(self.settings, LATENTS_A_BATCH, random_state(self.recipe.seed, "batch norm", i))
+            for i in range(batches)
+        )
+        estimate_batch_norm(copy, (batch.to(self.hardware.device) for batch in latents))
+        return copy
+
+    def finite(self) -> bool:
+        """Whether every weight and every moment of the optimizers is a finite number."""
+        tensors = [*self.generator.parameters(), *self.discriminator.parameters()]
+        for optimizer in (self.optimizer_g, self.optimizer_d):
+            tensors += [value for state in optimizer.state.values() for value in state.values() if value.dim()]
+        return bool(torch.stack(torch._foreach_norm(tensors)).isfinite().all())
+
+    def state(self) -> dict[str, Tensor]:
+        """Everything a step depends on, as named tensors on the CPU."""
+        state: dict[str, Tensor] = {}
+        for name in ("generator", "discriminator", "average"):
+            state |= {f"{name}.{key}": value for key, value in getattr(self, name).state_dict().items()}
+        for name in ("optimizer_g", "optimizer_d"):
+            for index, values in getattr(self, name).state_dict()["state"].items():
+                state |= {f"{name}.{index}.{key}": value for key, value in values.items()}
+        return {name: value.detach().cpu().contiguous() for name, value in state.items()}
+
+    def load_state(self, state: dict[str, Tensor]) -> None:
+        """Takes up what `state` returned."""
+        for name in ("generator", "discriminator", "average"):
+            prefix = f"{name}."
+            mine = {key.removeprefix(prefix): v for key, v in state.items() if key.startswith(prefix)}
+            getattr(self, name).load_state_dict(mine)
+        for name in ("optimizer_g", "optimizer_d"):
+            optimizer = getattr(self, name)
+            parameters = optimizer.param_groups[0]["params"]
+            values: dict[int, dict[str, Tensor]] = {}
+            for key, value in state.items():
+                if key.startswith(f"{name}."):
+                    _, index, field = key.split(".")
+                    parameter = parameters[int(index)]
+                    # A fused step walks through memory: moments have to lie as their parameter does.
+                    like = value.shape == parameter.shape
+                    moment = torch.empty_like(parameter).copy_(value) if like else value
+                    values.setdefault(int(index), {})[field] = moment.detach()
+            optimizer.load_state_dict({**optimizer.state_dict(), "state": values})
+
+
+class _OnBoth(nn.Module):
+    """The discriminator on real and on generated pictures, each a batch of its own for BatchNorm.
+
+    In one call, since DistributedDataParallel wants one forward pass for each backward pass.
+    """
+
+    def __init__(self, discriminator: Discriminator) -> None:
+        super().__init__()
+        self.discriminator = discriminator
+
+    def forward(self, real: Tensor, fake: Tensor) -> tuple[Tensor, Tensor]:
+        return self.discriminator(real).float(), self.discriminator(fake).float()
