@@ -35,7 +35,7 @@ from dcgan import networks, params
 from dcgan.data import images
 from dcgan.system import hardware
 from dcgan.tracking import events
-from dcgan.training import loop
+from dcgan.training import curves, loop
 from dcgan.training.checkpoint import CheckpointStore
 from dcgan.training.step import Recipe
 
@@ -97,7 +97,7 @@ def train(root: Path, epochs: int, interval: int, tracked: bool) -> dict[str, An
         "afterwards": told - trained,
         "telling": watched.seconds,
         "sender": used.ru_utime + used.ru_stime,
-        "steps": [step for step, _ in loop.points(result.history, interval)],
+        "steps": [step for step, _ in curves.points(result.history, interval)],
     }
 
 

@@ -22,7 +22,7 @@ def main(params: TrainParams) -> None:
     from dcgan.metrics.quick import quick_distance
     from dcgan.system import hardware, ranks
     from dcgan.system.files import atomic, write_csv
-    from dcgan.training import batches, loop
+    from dcgan.training import batches, curves, loop
     from dcgan.training.checkpoint import CheckpointStore, fingerprint
     from dcgan.training.step import Recipe
 
@@ -64,7 +64,7 @@ def main(params: TrainParams) -> None:
         about = {"epochs": recipe.epochs, "seed": recipe.seed, "train_split": params.train_split, "keep": params.keep}
         networks.save(GENERATOR, result.generator, settings, about | {"step": result.step})
         networks.save(DISCRIMINATOR, result.discriminator, settings, about)
-        write_csv(REPORTS / "losses.csv", loop.loss_table(result.history, result.distances))
+        write_csv(REPORTS / "losses.csv", curves.loss_table(result.history, result.distances))
         with atomic(REPORTS / "progress") as folder:
             folder.mkdir()
             for grid in result.grids:

@@ -12,7 +12,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from pictures import drawn, encoded
 
-from dcgan.data import card, images, packing
+from dcgan.data import card as data_card
+from dcgan.data import images, packing
 from dcgan.data.index import Source, write_index, zip_member
 
 SOURCE = Source("drawn", "free", "nobody: nothing. 2020", "https://example.org")
@@ -29,7 +30,7 @@ def described(
     rows = [("a.zip", f"{i}.png", split, 1 if seed % 2 else -1) for i, (seed, split) in enumerate(pictures)]
     write_index(root / "raw", pd.DataFrame(rows, columns=["archive", "file", "split", "Odd"]), SOURCE)
     found = packing.pack(root / "raw", root / "faces", None, 32, nc, 0.0)
-    return found, card.describe(root / "raw", root / "faces", found, {"nc": nc})
+    return found, data_card.describe(root / "raw", root / "faces", found, {"nc": nc})
 
 
 @settings(deadline=None, max_examples=15, suppress_health_check=[HealthCheck.function_scoped_fixture])
@@ -54,7 +55,7 @@ def test_the_card_says_what_the_arrays_hold(
             "mean": pytest.approx(train.mean(axis=(0, 1, 2)) / 255, rel=1e-5),
             "std": pytest.approx(train.std(axis=(0, 1, 2)) / 255, rel=1e-5),
         }
-        assert np.abs(card.mean_image(found["train"]) - train.mean(axis=0)).max() <= 0.5 + 1e-9
+        assert np.abs(data_card.mean_image(found["train"]) - train.mean(axis=0)).max() <= 0.5 + 1e-9
     duplicates = card["duplicates"]
     assert isinstance(duplicates, dict)
     assert duplicates["pictures"] == len(table) - table["seed"].nunique()
@@ -66,11 +67,11 @@ def test_the_card_says_what_the_arrays_hold(
 def test_without_training_faces_the_card_is_written_all_the_same(tmp_path: Path) -> None:
     found, card = described(tmp_path, [(1, "test")], 3)
     assert card["channels"] == {"mean": [0, 0, 0], "std": [0, 0, 0]}
-    assert not card.mean_image(found["train"]).any()
+    assert not data_card.mean_image(found["train"]).any()
 
 
 def test_channels_are_exact_where_float32_would_round(tmp_path: Path) -> None:
     """White pictures have the largest sums of squares that there are."""
     found = packing.Found([b""] * 64, np.full((2, 2, 1), 64 * 255.0), np.full((2, 2, 1), 64 * 255.0**2))
-    assert card.channels(found) == {"mean": [1.0], "std": [0.0]}
+    assert data_card.channels(found) == {"mean": [1.0], "std": [0.0]}
     assert 64 * 255**2 < 2**24 and packing._CHUNK <= 64

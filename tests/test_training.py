@@ -30,7 +30,7 @@ from dcgan.sampling import draw_latents, generate, random_state
 from dcgan.system import hardware
 from dcgan.system.errors import Interrupted, UserError
 from dcgan.system.hardware import Hardware
-from dcgan.training import loop
+from dcgan.training import curves, loop
 from dcgan.training.batches import batches, digest
 from dcgan.training.checkpoint import CheckpointStore
 from dcgan.training.loop import Nobody, Result, train
@@ -538,7 +538,7 @@ def test_a_grid_that_cannot_be_written_is_kept_until_it_can(
         images.save_png(path, sheet)
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(loop, "save_png", save_png)
+        patch.setattr("dcgan.training.state.save_png", save_png)
         result = run(tmp_path, *kind_of("plain"), checkpoint_minutes=0.0)
     assert bytes_of(result, kind_of("plain")[0], tmp_path) == uninterrupted("plain")
     said = [record.getMessage() for record in caplog.records if "no checkpoint" in record.getMessage()]
@@ -734,7 +734,7 @@ def test_without_a_distance_nothing_is_measured(tmp_path: Path) -> None:
 @given(st.integers(1, 60), st.integers(1, 20))
 def test_the_table_has_the_means_of_equal_windows(steps: int, most: int) -> None:
     history = np.random.default_rng(steps).normal(size=(steps, len(COLUMNS))).astype(np.float32)
-    rows = loop.loss_table(history, {}, most)
+    rows = curves.loss_table(history, {}, most)
     window = math.ceil(steps / most)
     assert len(rows) == math.ceil(steps / window) <= most
     assert [row["step"] for row in rows] == [min(steps, (i + 1) * window) for i in range(len(rows))]
@@ -745,7 +745,7 @@ def test_the_table_has_the_means_of_equal_windows(steps: int, most: int) -> None
 
 def test_a_short_history_is_its_own_table() -> None:
     history = np.arange(18, dtype=np.float32).reshape(3, 6)
-    rows = loop.loss_table(history, {})
+    rows = curves.loss_table(history, {})
     assert [list(row.values()) for row in rows] == [[i + 1, *history[i].tolist()] for i in range(3)]
 
 
@@ -753,13 +753,13 @@ def test_the_penalty_is_the_mean_of_the_steps_that_took_it() -> None:
     history = np.ones((20, len(COLUMNS)), np.float32)
     history[:, -1] = math.nan
     history[0, -1], history[8, -1] = 4, 6
-    rows = loop.loss_table(history, {}, most_rows=2)
+    rows = curves.loss_table(history, {}, most_rows=2)
     assert rows[0]["penalty"] == 5 and math.isnan(rows[1]["penalty"])
     assert rows[1]["d_loss"] == 1 and "quick_frechet_distance" not in rows[0]
 
 
 def test_distances_stand_in_the_row_of_their_step() -> None:
-    rows = loop.loss_table(np.ones((20, len(COLUMNS)), np.float32), {8: 30.0, 20: 20.0}, most_rows=4)
+    rows = curves.loss_table(np.ones((20, len(COLUMNS)), np.float32), {8: 30.0, 20: 20.0}, most_rows=4)
     assert [row["quick_frechet_distance"] for row in rows] == pytest.approx([math.nan, 30, math.nan, 20], nan_ok=True)
 
 

@@ -39,12 +39,12 @@ def training_run(fingerprint: str, data: str, faces: int, where: Mapping[str, st
 
 def tell_result(run: events.Run, result: Result, log_interval: int, steps_per_epoch: int) -> None:
     """What came of the training, once its outs are written."""
-    from dcgan.training import loop
+    from dcgan.training import curves
 
     if run.lost:
         run.reopen()
     if result.resumed or run.lost:  # a killed process may not have told all that it had done
-        run.points(loop.points(result.history, log_interval))
+        run.points(curves.points(result.history, log_interval))
         run.points([(step, {"quick_frechet_distance": value}) for step, value in result.distances.items()])
         run.grids(result.grids, steps_per_epoch)
     run.metrics(result.speed)

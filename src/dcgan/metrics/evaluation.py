@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -15,7 +15,7 @@ from dcgan.data.images import Faces, Pixels, side_by_side
 from dcgan.metrics import kernel, neighbours
 from dcgan.metrics.collecting import Pictures, collect
 from dcgan.metrics.feature_networks import FeatureNetwork
-from dcgan.metrics.frechet import frechet_distance
+from dcgan.metrics.frechet import Statistics, frechet_distance
 from dcgan.metrics.reference import COMPARED, Features, Reference
 from dcgan.networks import Generator, build, estimate_batch_norm
 from dcgan.sampling import draw_latents, generated, random_state
@@ -88,62 +88,93 @@ def evaluate(
     if real is None:
         raise UserError(f"fid_split: {split} has fewer than 2 faces in this data set; give train or all.")
 
-    # Features.
-    few, settings = min(samples, UNTRAINED_SAMPLES), generator.settings
+    drawn = _draw(generator, network, samples, repeats, seed, ranks)
+    if not ranks.writes:
+        return None
+    features = drawn.features
+
+    # Distances, and scores of the same features.
+    metrics = _distances("fid" if network.is_fid else "frechet_distance", drawn, real, train, test)
+    metrics |= _scores(real.features, features, "kid" if network.is_fid else "kernel_distance")
+    found, apart = neighbours.nearest(features, training.features, _NEIGHBOURS)
+    if test and training.without_test:
+        of_test = neighbours.nearest(test.features, training.features)[1]
+        metrics["memorisation"] = neighbours.memorisation(apart[:, 0], of_test[:, 0])
+    picture = _picture(generated(generator, seed), found, apart[:, 0], training.faces)
+
+    rounded = {key: significant(value) if value is not None else None for key, value in metrics.items()}
+    protocol = {
+        **_described(network),
+        "samples": samples,
+        "repeats": repeats,
+        "samples_of_scores": len(features),
+        "untrained_samples": drawn.untrained.count,
+        **_counts(split, real, test),
+        "seed": seed,
+        "image_size": generator.settings.image_size,
+        "nc": generator.settings.nc,
+    }
+    return Evaluation(rounded | protocol, picture)
+
+
+class _Drawn(NamedTuple):
+    """Features of what is measured and of what it is compared with."""
+
+    features: npt.NDArray[np.float32]  # (N, D), the first N of the first draw, N up to COMPARED
+    draws: list[Statistics]
+    untrained: Statistics
+    grey: Statistics
+
+
+def _draw(generator: Generator, network: FeatureNetwork, samples: int, repeats: int, seed: int, ranks: Ranks) -> _Drawn:
+    """Generates the pictures and collects their features; all ranks share the work, and rank 0 has what came of it."""
     features = np.empty((min(samples, COMPARED), network.dimensions), np.float32)
-    of_draws = [
+    draws = [
         collect(
             network, generated(generator, seed, draw), samples, "generated faces", features if not draw else None, ranks
         )
         for draw in range(repeats)
     ]
     poor = generated(untrained(generator, seed), seed)
-    of_untrained = collect(network, poor, few, "untrained generator", None, ranks)
-    if not ranks.writes:
-        return None
-    grey = torch.full((2, settings.image_size, settings.image_size, settings.nc), GREY, dtype=torch.uint8)
-    of_grey = collect(network, lambda numbers: grey[numbers], 2, "grey", shown=False)  # two are as good as more
+    of_untrained = collect(network, poor, min(samples, UNTRAINED_SAMPLES), "untrained generator", None, ranks)
+    side, nc = generator.settings.image_size, generator.settings.nc
+    grey = torch.full((2, side, side, nc), GREY, dtype=torch.uint8)  # two are as good as more
+    return _Drawn(
+        features, draws, of_untrained, collect(network, lambda numbers: grey[numbers], 2, "grey", shown=False)
+    )
 
-    # Frechet distances.
-    name = "fid" if network.is_fid else "frechet_distance"
-    distances = [frechet_distance(statistics, real.statistics) for statistics in of_draws]
-    metrics: dict[str, Any] = {
+
+def _distances(
+    name: str, drawn: _Drawn, real: Reference, train: Reference | None, test: Reference | None
+) -> dict[str, float | None]:
+    """The Frechet distance of the first draw, mean and spread over all of them, and what they are compared with."""
+    distances = [frechet_distance(statistics, real.statistics) for statistics in drawn.draws]
+    floor = {f"{name}_floor": frechet_distance(test.statistics, train.statistics)} if train and test else {}
+    return {
         name: distances[0],
         f"{name}_mean": float(np.mean(distances)),
-        f"{name}_std": float(np.std(distances, ddof=1)) if repeats > 1 else None,
-        f"{name}_untrained": frechet_distance(of_untrained, real.statistics),
-        f"{name}_grey": frechet_distance(of_grey, real.statistics),
+        f"{name}_std": float(np.std(distances, ddof=1)) if len(distances) > 1 else None,
+        f"{name}_untrained": frechet_distance(drawn.untrained, real.statistics),
+        f"{name}_grey": frechet_distance(drawn.grey, real.statistics),
+        **floor,
     }
-    if train and test:
-        metrics[f"{name}_floor"] = frechet_distance(test.statistics, train.statistics)
 
-    # Scores of the same features.
-    metrics |= _scores(real.features, features, "kid" if network.is_fid else "kernel_distance")
-    found, apart = neighbours.nearest(features, training.features, _NEIGHBOURS)
-    if test and training.without_test:
-        of_test = neighbours.nearest(test.features, training.features)[1]
-        metrics["memorisation"] = neighbours.memorisation(apart[:, 0], of_test[:, 0])
 
-    return Evaluation(
-        {
-            **{key: significant(value) if isinstance(value, float) else value for key, value in metrics.items()},
-            "network": network.name,
-            "weights_sha256": network.weights_sha256,
-            "arithmetic": "fp32, compiled" if network.graph is not None else "fp32",
-            "samples": samples,
-            "repeats": repeats,
-            "samples_of_scores": len(features),
-            "untrained_samples": few,
-            "reference_split": split,
-            "reference_count": real.statistics.count,
-            "reference_of_scores": len(real.features),
-            "floor_count": test.statistics.count if test else None,
-            "seed": seed,
-            "image_size": settings.image_size,
-            "nc": settings.nc,
-        },
-        _picture(generated(generator, seed), found, apart[:, 0], training.faces),
-    )
+def _described(network: FeatureNetwork) -> dict[str, str]:
+    return {
+        "network": network.name,
+        "weights_sha256": network.weights_sha256,
+        "arithmetic": "fp32, compiled" if network.graph is not None else "fp32",
+    }
+
+
+def _counts(split: str, real: Reference, test: Reference | None) -> dict[str, Any]:
+    return {
+        "reference_split": split,
+        "reference_count": real.statistics.count,
+        "reference_of_scores": len(real.features),
+        "floor_count": test.statistics.count if test else None,
+    }
 
 
 def _scores(real: Features, drawn: Features, kernel_name: str) -> dict[str, float]:

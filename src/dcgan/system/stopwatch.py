@@ -4,20 +4,27 @@ from __future__ import annotations
 
 import time
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 
 class Stopwatch:
-    """Runs from its making; times what is named."""
+    """Runs from its making; times what is named.
 
-    def __init__(self) -> None:
+    Args:
+        before: waits until a GPU has done what it was told, so that a block's time does not count that.
+    """
+
+    def __init__(self, before: Callable[[], None] = lambda: None) -> None:
+        self._before = before
         self._start = time.monotonic()
         self._seconds: defaultdict[str, float] = defaultdict(float)
 
     @contextmanager
-    def time(self, what: str) -> Iterator[None]:
-        """Counts the block as time spent on `what`."""
+    def time(self, what: str, wait: bool = True) -> Iterator[None]:
+        """Counts the block as time spent on `what`; without `wait` the GPU may go on meanwhile."""
+        if wait:
+            self._before()
         start = time.monotonic()
         try:
             yield

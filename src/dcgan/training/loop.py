@@ -5,21 +5,18 @@ The same machine, threads, ranks and settings give the same bytes, interrupted o
 
 from __future__ import annotations
 
-import logging
-import math
 import time
-from collections.abc import Callable, Mapping
-from contextlib import AbstractContextManager
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Literal, Protocol
 
 import numpy as np
 import numpy.typing as npt
 import torch
-from torch import Tensor
 
-from dcgan.data.images import Faces, Pixels, grid, save_png
+from dcgan.data.images import Faces, Pixels, grid
 from dcgan.networks import Discriminator, Generator, Settings
 from dcgan.sampling import draw_latents, generate, random_state
 from dcgan.system import hardware
@@ -28,14 +25,14 @@ from dcgan.system.hardware import Hardware
 from dcgan.system.progress import progress
 from dcgan.system.ranks import ALONE, Ranks
 from dcgan.system.stopwatch import Stopwatch
-from dcgan.training import diversity
 from dcgan.training.batches import batches
 from dcgan.training.checkpoint import CheckpointStore
-from dcgan.training.step import COLUMNS, Recipe, Trainer
+from dcgan.training.curves import describe, points
+from dcgan.training.diversity import Collapse
+from dcgan.training.state import State
+from dcgan.training.step import Recipe, Trainer
 
-logger = logging.getLogger(__name__)
 GRID_PICTURES = 64
-_BEST = "best."  # prefix of weights in a checkpoint
 FINAL_BATCHES, GRID_BATCHES = 16, 4  # over which BatchNorm statistics are estimated
 SETTLED = 0.25  # share of the training before which generated pictures may well look alike
 
@@ -58,8 +55,13 @@ class Quality:
     """How good the generator is while it is trained."""
 
     prepare: Callable[[torch.device], Callable[[Generator], float]]  # to a distance: less is better
-    kimg: float  # thousand pictures between two measurements; 0: none
+    kimg: float  # thousand pictures between two measurements, or a step if that is more; 0: none
     keep: Literal["last", "best"]  # which of the generators that were measured
+
+    def due(self, state: State) -> bool:
+        """Whether to measure now: every so often, and at the end."""
+        between = max(1, round(self.kimg * 1000 / state.trainer.recipe.batch_size))  # steps
+        return state.done % between == 0 or state.done == state.steps
 
 
 class Nobody:
@@ -82,7 +84,7 @@ class Result:
     generator: Generator  # averaged weights, BatchNorm statistics estimated anew, on the CPU
     step: int  # after which the generator had these weights
     discriminator: Discriminator
-    history: npt.NDArray[np.float32]  # (steps, len(COLUMNS))
+    history: npt.NDArray[np.float32]  # (steps, C), the columns of step.COLUMNS
     distances: dict[int, float]  # by step, where a Quality was given
     grids: list[Path]  # PNG files in the checkpoint store: the fixed latents' pictures, untrained and after each epoch
     # Of this process: images_per_second, shares of its time, peak memory; empty if all was done before.
@@ -118,205 +120,111 @@ def train(
         Interrupted: `stop` returned a signal on some rank; the state is saved.
         OSError: the last state cannot be saved. One on the way that cannot is warned of.
     """
-    steps_per_epoch = len(faces) // recipe.batch_size
-    if not steps_per_epoch:
-        raise UserError(
-            f"batch_size: {recipe.batch_size} is more than the {len(faces)} pictures that are trained on; lower it."
-        )
-    if recipe.batch_size % ranks.count:
-        raise UserError(f"batch_size: {recipe.batch_size} cannot be shared equally by {ranks.count} ranks; change it.")
-    steps = recipe.epochs * steps_per_epoch
+    steps_per_epoch = _steps_per_epoch(len(faces), recipe.batch_size, ranks)
     trainer = Trainer(settings, recipe, machine, ranks)
-    history = torch.full((steps, len(COLUMNS)), math.nan, device=machine.device)
-    grid_latents = draw_latents(settings, GRID_PICTURES, random_state(recipe.seed, "grid"))
-    grids = [store.folder / f"epoch_{epoch:05d}.png" for epoch in range(recipe.epochs + 1)]
-    collapse = Collapse(faces, recipe.seed)
-    distance = quality.prepare(machine.device) if quality and quality.kimg and ranks.writes else None
-    between = max(1, round(quality.kimg * 1000 / recipe.batch_size)) if quality else 0  # steps
-    distances: dict[int, float] = {}
-    best: dict[str, Tensor] = {}  # weights of the least distance so far, if they are to be kept
-
-    # Resume.
-    done, state = (store.latest() if ranks.writes else None) or (0, {})
-    if done and not all(path.exists() for path in grids[: done // steps_per_epoch + 1]):
-        store.clear()
-        done = 0
-    done = ranks.most(done)
-    if done:
-        state = ranks.from_first(state)
-        history[:done] = state.pop("history").to(machine.device)
-        distances = {int(step): float(distance) for step, distance in state.pop("distances")}
-        best = {name.removeprefix(_BEST): value for name, value in state.items() if name.startswith(_BEST)}
-        trainer.load_state(state)
-
-    first, logged, saved = done, done - done % log_interval, done
-    unsaved: dict[Path, Pixels] = {}  # grids, which a checkpoint needs
-
-    def check() -> None:
-        """Nothing that is not finite is told or saved; it would be resumed for ever."""
-        rows = history[logged:done, :-1].isfinite().all(dim=1)
-        if not (rows.all() and trainer.finite()):
-            bad = logged + int(rows.int().argmin()) if not rows.all() else done
-            last = f"the last good checkpoint is that of step {saved}" if saved else "there is no checkpoint yet"
-            raise UserError(
-                f"loss: it is no longer finite at step {bad + 1}; {last if ranks.writes else 'rank 0 knows more'}. "
-                "Try a lower lr, a higher r1_gamma, or precision: fp32."
-            )
-
-    def save() -> None:
-        nonlocal saved
-        check()
-        if ranks.writes and done > saved:
-            for path in list(unsaved):
-                save_png(path, unsaved[path])
-                del unsaved[path]
-            measured = torch.tensor([*distances.items()], dtype=torch.float64).reshape(-1, 2)
-            kept = {_BEST + name: value for name, value in best.items()}
-            store.save(done, {**trainer.state(), "history": history[:done].cpu(), "distances": measured, **kept})
-        saved = done
-
-    watch, last_save = Stopwatch(), time.monotonic()
-
-    def timed(what: str) -> AbstractContextManager[None]:
-        hardware.finish(machine)
-        return watch.time(what)
-
-    def look() -> None:
-        epoch = done // steps_per_epoch
-        pictures = generate(trainer.sampler(GRID_BATCHES), grid_latents)
-        sheet = unsaved[grids[epoch]] = grid(pictures, columns=8)
-        observer.grid(done, sheet)
-        if epoch:
-            share = collapse.look(pictures, epoch, warn=done >= SETTLED * steps)
-            observer.measured(done, {"diversity": share})
-
-    if not done and ranks.writes:
-        with timed("sampling"):
-            look()
-    latest: dict[str, float] = {}
-    stream = batches(faces, recipe.batch_size, recipe.seed, done, steps, machine.device, ranks)
-    shown = range(done, steps)
-    for step in progress(shown, steps, "training", "steps", done, lambda: _describe(latest)) if ranks.writes else shown:
-        with watch.time("data"):
-            real = next(stream)
-        history[step] = trainer.step(step, real)
-        done = step + 1
-
-        # Log.
-        if done % log_interval == 0 or done == steps:
-            with timed("logging"):
-                check()
-                ((_, values),) = points(history[logged:done].cpu().numpy(), log_interval)
-                observer.losses(done, values)
-                logged = done
-                latest.update(values)
-
-        # Look at the fixed latents.
-        if done % steps_per_epoch == 0 and ranks.writes:
-            with timed("sampling"):
-                look()
-
-        # Measure.
-        if quality and distance and (done % between == 0 or done == steps):
-            with timed("measuring"):
-                check()
-                distances[done] = distance(trainer.sampler(GRID_BATCHES))
-                observer.measured(done, {"quick_frechet_distance": distances[done]})
-                if quality.keep == "best" and distances[done] <= min(distances.values()):
-                    best = trainer.weights()
-
-        # Save.
-        if signal := ranks.most(stop() or 0):
-            save()
-            raise Interrupted(signal)
-        if time.monotonic() - last_save > checkpoint_minutes * 60 and ranks.writes:
-            with timed("checkpoints"):
-                try:
-                    save()
-                except OSError as error:
-                    logger.warning("no checkpoint after step %d: %s; the training goes on", done, error)
-            last_save = time.monotonic()
+    state = State(trainer, recipe.epochs * steps_per_epoch, steps_per_epoch, store)
+    state.resume()
+    first, watch = state.done, Stopwatch(before=partial(hardware.finish, machine))
+    _take_steps(state, faces, observer, stop, checkpoint_minutes, log_interval, quality, watch)
 
     speed: dict[str, float] = {}
-    if done > first:
-        pictures_seen = (done - first) * recipe.batch_size
+    if state.done > first:
+        pictures_seen = (state.done - first) * recipe.batch_size
         speed = {"images_per_second": pictures_seen / watch.seconds()} | watch.shares()
         speed |= hardware.peak_memory(machine)
-        save()
+        state.save()
+    best = min(state.distances.values(), default=None)
     return Result(
-        generator=trainer.sampler(FINAL_BATCHES, best).cpu(),
-        step=max(step for step in distances if distances[step] == min(distances.values())) if best else steps,
+        generator=trainer.sampler(FINAL_BATCHES, state.best).cpu(),
+        step=max(step for step, value in state.distances.items() if value == best) if state.best else state.done,
         discriminator=trainer.discriminator.cpu(),
-        history=history.cpu().numpy(),
-        distances=distances,
-        grids=grids,
+        history=state.history.cpu().numpy(),
+        distances=state.distances,
+        grids=state.grids,
         speed=speed,
         resumed=first > 0,
     )
 
 
-class Collapse:
-    """Watches whether the generated pictures become alike, and warns once each time that they do."""
-
-    def __init__(self, faces: Faces, seed: int) -> None:
-        self._of_data = diversity.of_data(faces, seed)
-        self._warned = False
-
-    def look(self, pictures: Pixels, epoch: int, warn: bool) -> float:
-        """The diversity of generated pictures as a share of the data's; infinite if the data has none."""
-        made = diversity.diversity(pictures)
-        share = made / self._of_data if self._of_data else math.inf
-        collapsed = share < diversity.COLLAPSED
-        if collapsed and warn and not self._warned:
-            logger.warning(
-                "the generator has collapsed: after epoch %d its pictures differ %.0f %% as much as the data's; "
-                "try loss: relativistic with r1_gamma above 0, augment: true, or a lower lr",
-                epoch,
-                100 * share,
-            )
-        self._warned = collapsed and (warn or self._warned)
-        return share
+def _steps_per_epoch(pictures: int, batch_size: int, ranks: Ranks) -> int:
+    if batch_size > pictures:
+        raise UserError(f"batch_size: {batch_size} is more than the {pictures} pictures that are trained on; lower it.")
+    if batch_size % ranks.count:
+        raise UserError(f"batch_size: {batch_size} cannot be shared equally by {ranks.count} ranks; change it.")
+    return pictures // batch_size
 
 
-def _describe(values: dict[str, float]) -> str:
-    """The losses as the DCGAN tutorials print them."""
-    text = "Loss_D {d_loss:.3f} Loss_G {g_loss:.3f} D(x) {d_real:.3f} D(G(z)) {d_fake_before:.3f} / {d_fake_after:.3f}"
-    return text.format(**values) if values else ""
+def _take_steps(
+    state: State,
+    faces: Faces,
+    observer: Observer,
+    stop: Callable[[], int | None],
+    checkpoint_minutes: float,
+    log_interval: int,
+    quality: Quality | None,
+    watch: Stopwatch,
+) -> None:
+    """The loop: takes the steps that are left."""
+    trainer, recipe, ranks = state.trainer, state.trainer.recipe, state.trainer.ranks
+    collapse = Collapse(faces, recipe.seed)
+    distance = quality.prepare(trainer.hardware.device) if quality and quality.kimg and ranks.writes else None
+    latest: dict[str, float] = {}
+    last_save = time.monotonic()
+    if not state.done and ranks.writes:
+        with watch.time("sampling"):
+            _look(state, observer, collapse)
+
+    stream = batches(faces, recipe.batch_size, recipe.seed, state.done, state.steps, trainer.hardware.device, ranks)
+    left = range(state.done, state.steps)
+    shown = progress(left, state.steps, "training", "steps", state.done, lambda: describe(latest))
+    for step in shown if ranks.writes else left:
+        # Read.
+        with watch.time("data", wait=False):
+            real = next(stream)
+
+        # Step.
+        state.add_step(trainer.step(step, real))
+
+        # Log.
+        if state.done % log_interval == 0 or state.done == state.steps:
+            with watch.time("logging"):
+                state.check()
+                logged = step // log_interval * log_interval  # steps
+                ((_, latest),) = points(state.history[logged : state.done].cpu().numpy(), log_interval)
+                observer.losses(state.done, latest)
+
+        # Look at the fixed latents.
+        if state.done % state.steps_per_epoch == 0 and ranks.writes:
+            with watch.time("sampling"):
+                _look(state, observer, collapse)
+
+        # Measure.
+        if quality and distance and quality.due(state):
+            with watch.time("measuring"):
+                state.check()
+                measured = distance(trainer.sampler(GRID_BATCHES))
+                state.add_distance(measured, keep_best=quality.keep == "best")
+                observer.measured(state.done, {"quick_frechet_distance": measured})
+
+        # Save.
+        if signal := ranks.most(stop() or 0):
+            state.save()
+            raise Interrupted(signal)
+        if time.monotonic() - last_save > checkpoint_minutes * 60 and ranks.writes:
+            with watch.time("checkpoints"):
+                state.try_to_save()
+            last_save = time.monotonic()
 
 
-def points(history: npt.NDArray[np.float32], interval: int) -> list[tuple[int, dict[str, float]]]:
-    """The curves' points as an observer is told them: the means of every `interval` steps, and of those at the end.
-
-    A mean is of those steps that have the value; without one there is no point.
-    """
-    found = []
-    for start in range(0, len(history), interval):
-        part = history[start : start + interval]
-        columns = {name: part[~np.isnan(part[:, i]), i] for i, name in enumerate(COLUMNS)}
-        means = {name: float(values.mean(dtype=np.float64)) for name, values in columns.items() if len(values)}
-        found.append((start + len(part), means))
-    return found
-
-
-def loss_table(
-    history: npt.NDArray[np.float32], distances: Mapping[int, float], most_rows: int = 1000
-) -> list[dict[str, float]]:
-    """The history in at most `most_rows` rows, each the mean of its window of steps; for plots.
-
-    The penalty, which most steps do not take, is the mean of those that do, or NaN; likewise the distances, which
-    have a column where there are any.
-    """
-    measured = np.full((len(history), 1 if distances else 0), np.nan, np.float32)
-    for step, distance in distances.items():
-        measured[step - 1] = distance
-    history = np.concatenate([history, measured], axis=1)
-    columns = (*COLUMNS, "quick_frechet_distance")[: history.shape[1]]
-    window = math.ceil(len(history) / most_rows)
-    rows = []
-    for start in range(0, len(history), window):
-        part = history[start : start + window]
-        taken = ~np.isnan(part)
-        sums, counts = np.where(taken, part, 0).sum(axis=0, dtype=np.float64), taken.sum(axis=0)
-        values = np.divide(sums, counts, out=np.full(len(columns), np.nan), where=counts > 0)
-        rows.append({"step": start + len(part)} | dict(zip(columns, values.tolist(), strict=True)))
-    return rows
+def _look(state: State, observer: Observer, collapse: Collapse) -> None:
+    """Shows the fixed latents' pictures, and looks whether they have become alike."""
+    settings, seed = state.trainer.settings, state.trainer.recipe.seed
+    latents = draw_latents(settings, GRID_PICTURES, random_state(seed, "grid"))
+    pictures = generate(state.trainer.sampler(GRID_BATCHES), latents)
+    sheet = grid(pictures, columns=8)
+    state.add_grid(sheet)
+    observer.grid(state.done, sheet)
+    if state.done:
+        epoch = state.done // state.steps_per_epoch
+        share = collapse.look(pictures, epoch, warn=state.done >= SETTLED * state.steps)
+        observer.measured(state.done, {"diversity": share})

@@ -1,0 +1,55 @@
+"""The curves of a training: what is shown of a history of every step's losses."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+
+import numpy as np
+import numpy.typing as npt
+
+from dcgan.training.step import COLUMNS
+
+
+def points(history: npt.NDArray[np.float32], interval: int) -> list[tuple[int, dict[str, float]]]:
+    """The curves' points as an observer is told them: the means of every `interval` steps, and of those at the end.
+
+    A mean is of those steps that have the value; without one there is no point.
+    """
+    found = []
+    for start in range(0, len(history), interval):
+        part = history[start : start + interval]
+        columns = {name: part[~np.isnan(part[:, i]), i] for i, name in enumerate(COLUMNS)}
+        means = {name: float(values.mean(dtype=np.float64)) for name, values in columns.items() if len(values)}
+        found.append((start + len(part), means))
+    return found
+
+
+def loss_table(
+    history: npt.NDArray[np.float32], distances: Mapping[int, float], most_rows: int = 1000
+) -> list[dict[str, float]]:
+    """The history in at most `most_rows` rows, each the mean of its window of steps; for plots.
+
+    The penalty, which most steps do not take, is the mean of those that do, or NaN; likewise the distances, which
+    have a column where there are any.
+    """
+    measured = np.full((len(history), 1 if distances else 0), np.nan, np.float32)
+    for step, distance in distances.items():
+        measured[step - 1] = distance
+    history = np.concatenate([history, measured], axis=1)
+    columns = (*COLUMNS, "quick_frechet_distance")[: history.shape[1]]
+    window = math.ceil(len(history) / most_rows)
+    rows = []
+    for start in range(0, len(history), window):
+        part = history[start : start + window]
+        taken = ~np.isnan(part)
+        sums, counts = np.where(taken, part, 0).sum(axis=0, dtype=np.float64), taken.sum(axis=0)
+        values = np.divide(sums, counts, out=np.full(len(columns), np.nan), where=counts > 0)
+        rows.append({"step": start + len(part)} | dict(zip(columns, values.tolist(), strict=True)))
+    return rows
+
+
+def describe(means: Mapping[str, float]) -> str:
+    """The losses as the DCGAN tutorials print them; nothing before there are any."""
+    text = "Loss_D {d_loss:.3f} Loss_G {g_loss:.3f} D(x) {d_real:.3f} D(G(z)) {d_fake_before:.3f} / {d_fake_after:.3f}"
+    return text.format(**means) if means else ""
