@@ -41,7 +41,7 @@ from dcgan.training.step import Recipe
 
 ROOT = Path(__file__).resolve().parent.parent
 KILLS = 5
-CORES = sorted(os.sched_getaffinity(0))
+CORES = sorted(os.sched_getaffinity(0))  # Linux
 ALONE, TRACKED, SERVED, KILLED = "without tracking", "into SQLite", "to a server", "to a server that is killed"
 
 

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from torch.nn.functional import logsigmoid
 
 from dcgan.training import losses
+from dcgan.training.gradient_penalty import gradient_penalty
 
 LOSSES: tuple[losses.Loss, ...] = ("bce", "minimax", "hinge", "lsgan", "relativistic")
 LOGITS = st.integers(1, 6).flatmap(
@@ -130,7 +131,7 @@ def test_the_penalty_of_a_linear_discriminator_is_its_squared_slope(seed: int, n
     random = torch.Generator().manual_seed(seed)
     slope = torch.randn(channels, 4, 4, generator=random)
     pictures = torch.randn(n, channels, 4, 4, generator=random).requires_grad_()
-    penalty = losses.gradient_penalty((pictures * slope).sum(dim=(1, 2, 3)) + 7, pictures)
+    penalty = gradient_penalty((pictures * slope).sum(dim=(1, 2, 3)) + 7, pictures)
     torch.testing.assert_close(penalty, slope.square().sum())
 
 
@@ -138,14 +139,14 @@ def test_the_penalty_of_a_linear_discriminator_is_its_squared_slope(seed: int, n
 @given(st.integers(0, 2**31), st.integers(1, 4))
 def test_the_penalty_of_a_quadratic_discriminator_is_the_mean_over_the_batch(seed: int, n: int) -> None:
     pictures = torch.randn(n, 3, 4, 4, generator=torch.Generator().manual_seed(seed)).requires_grad_()
-    penalty = losses.gradient_penalty(pictures.square().sum(dim=(1, 2, 3)) / 2, pictures)
+    penalty = gradient_penalty(pictures.square().sum(dim=(1, 2, 3)) / 2, pictures)
     torch.testing.assert_close(penalty, pictures.detach().square().sum() / n)
 
 
 def test_the_penalty_reaches_the_weights_of_the_discriminator() -> None:
     layer = nn.Linear(3 * 4 * 4, 1)
     pictures = torch.randn(2, 3, 4, 4, generator=torch.Generator().manual_seed(0)).requires_grad_()
-    losses.gradient_penalty(layer(pictures.flatten(1)).flatten(), pictures).backward()
+    gradient_penalty(layer(pictures.flatten(1)).flatten(), pictures).backward()
     assert layer.weight.grad is not None
     torch.testing.assert_close(layer.weight.grad, 2 * layer.weight.detach())  # of |w|^2
     assert layer.bias.grad is None or not layer.bias.grad.any()

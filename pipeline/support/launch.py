@@ -11,6 +11,7 @@ from pathlib import Path
 from support import stage
 
 from dcgan.system.errors import Interrupted, UserError
+from dcgan.system.workers import cores
 
 SECONDS_TO_SAVE = 120  # after a signal; then the ranks are killed
 MAX_RESTARTS = 3  # of all ranks, from the newest checkpoint, when one of them has died
@@ -37,7 +38,7 @@ def launch(script: Path, processes: int) -> None:
         rdzv_endpoint="127.0.0.1:0",
         shutdown_timeout=SECONDS_TO_SAVE,
     )
-    os.environ.setdefault("OMP_NUM_THREADS", str(max(1, len(os.sched_getaffinity(0)) // processes)))
+    os.environ.setdefault("OMP_NUM_THREADS", str(max(1, cores() // processes)))
     with tempfile.TemporaryDirectory() as folder:
         sentence = Path(folder) / "sentence"
         os.environ[stage.SENTENCE] = str(sentence)

@@ -1,21 +1,11 @@
-"""Generator and discriminator, their convolutions, and their files.
+"""Generator and discriminator, their convolutions, the averaged generator, and their files.
 
 In come settings and latents or pictures; out go pictures, logits, and weights as safetensors.
 """
 
-from dcgan.networks.dcgan import (
-    Discriminator,
-    Generator,
-    Settings,
-    averaged_copy,
-    build,
-    estimate_batch_norm,
-    load_example_checkpoint,
-    load_generator,
-    read_metadata,
-    save,
-    update_average,
-)
+from dcgan.networks.averaging import averaged_copy, estimate_batch_norm, update_average
+from dcgan.networks.dcgan import Discriminator, Generator, Settings, build
+from dcgan.networks.weight_files import load_example_checkpoint, load_generator, read_metadata, save
 
 __all__ = [
     "Discriminator",

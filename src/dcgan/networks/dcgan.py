@@ -8,23 +8,15 @@ width * min(8, image_size / (2 r)) channels.
 
 from __future__ import annotations
 
-import copy
-import json
-from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from itertools import pairwise
-from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import torch
-from safetensors import safe_open
-from safetensors.torch import save_file
 from torch import Tensor, nn
 from torch.nn.utils.parametrizations import spectral_norm
 
 from dcgan.networks.convolutions import DoublingConvTranspose2d, HalvingConv2d
-from dcgan.system.errors import UserError
-from dcgan.system.files import atomic
 
 NEGATIVE_SLOPE = 0.2  # of the discriminator's LeakyReLU (Radford et al., section 4)
 WEIGHT_STD = 0.02  # of all weights at the start (ditto)
@@ -122,90 +114,3 @@ def build(settings: Settings, random: torch.Generator) -> tuple[Generator, Discr
     initialise(generator, random)
     initialise(discriminator, random)
     return generator, discriminator
-
-
-@torch.no_grad()
-def estimate_batch_norm(generator: Generator, latents: Iterable[Tensor]) -> None:
-    """Sets the BatchNorm statistics of `generator` to those over batches of latents, in float32.
-
-    The running statistics of a training do not fit averaged weights, and lag behind any others.
-    """
-    norms = [module for module in generator.modules() if isinstance(module, nn.BatchNorm2d)]
-    momenta = [norm.momentum for norm in norms]
-    for norm in norms:
-        norm.reset_running_stats()
-        norm.momentum = None  # a plain mean over the batches
-    generator.train()
-    for batch in latents:
-        generator(batch)
-    for norm, momentum in zip(norms, momenta, strict=True):
-        norm.momentum = momentum
-    generator.eval()
-
-
-def save(path: Path, network: nn.Module, settings: Settings, more: Mapping[str, Any]) -> None:
-    """Writes the weights as safetensors; its metadata holds the settings, and `more` beside them.
-
-    The metadata is one JSON string, since safetensors writes several keys in no fixed order.
-    """
-    metadata = {"dcgan": json.dumps({"settings": asdict(settings), **more}, sort_keys=True)}
-    state = {name: tensor.detach().cpu().contiguous() for name, tensor in network.state_dict().items()}
-    with atomic(path) as temporary:
-        save_file(state, temporary, metadata)
-
-
-def read_metadata(path: Path) -> dict[str, Any]:
-    """What `save` wrote beside the weights: settings, and more.
-
-    Raises:
-        UserError: the file is not one of this project's.
-    """
-    try:
-        with safe_open(path, "pt") as file:
-            metadata: dict[str, Any] = json.loads(file.metadata()["dcgan"])
-            return metadata
-    except Exception as error:
-        raise UserError(f"{path}: it is not a network that this project saved ({type(error).__name__}).") from None
-
-
-def load_generator(path: Path) -> Generator:
-    """The generator of a file that `save` wrote, on the CPU, in evaluation mode.
-
-    Raises:
-        UserError: the file holds no generator, or is damaged.
-    """
-    generator = Generator(Settings(**read_metadata(path)["settings"]))
-    try:
-        with safe_open(path, "pt") as file:
-            generator.load_state_dict({name: file.get_tensor(name) for name in file.keys()})  # noqa: SIM118
-    except Exception as error:
-        raise UserError(f"{path}: it holds no generator that can be read ({type(error).__name__}).") from None
-    return generator.eval()
-
-
-def load_example_checkpoint(path: Path, network: Generator | Discriminator) -> None:
-    """Loads a checkpoint of the PyTorch DCGAN example (`netG_epoch_24.pth`) into a `conv` network of 64x64.
-
-    The keys are `main.0.weight`, ..., with or without the prefix `module.` of a DataParallel. The file is
-    read with `weights_only=True`, so that it cannot run code.
-
-    Raises:
-        UserError: the keys or the shapes are not those of `network`.
-    """
-    try:
-        state = torch.load(path, map_location="cpu", weights_only=True)
-        network.load_state_dict({name.removeprefix("module."): tensor for name, tensor in state.items()})
-    except Exception as error:
-        reason = " ".join(str(error).split())[:300]
-        raise UserError(f"{path}: it does not fit this {type(network).__name__.lower()}: {reason}.") from None
-
-
-def averaged_copy(generator: Generator) -> Generator:
-    """A copy of the generator that holds running averages of its weights and takes no gradient."""
-    return copy.deepcopy(generator).requires_grad_(False)
-
-
-@torch.no_grad()
-def update_average(average: Generator, generator: Generator, decay: float) -> None:
-    """average <- decay * average + (1 - decay) * generator, weights only."""
-    torch._foreach_lerp_(list(average.parameters()), list(generator.parameters()), 1 - decay)

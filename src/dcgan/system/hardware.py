@@ -7,6 +7,8 @@ import ctypes
 import os
 import platform
 import resource
+import subprocess
+import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -78,11 +80,14 @@ def describe(hardware: Hardware, ranks: int = 1) -> dict[str, str | int]:
 
 def processor() -> str:
     """The name of the processor."""
-    try:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
-    except OSError:
-        return platform.processor()
-    return next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), platform.machine())
+    with contextlib.suppress(OSError):  # Linux; on ARM without a name
+        for line in Path("/proc/cpuinfo").read_text().splitlines():
+            if line.startswith("model name"):
+                return line.partition(":")[2].strip()
+    with contextlib.suppress(OSError, subprocess.CalledProcessError):  # macOS
+        command = ["sysctl", "-n", "machdep.cpu.brand_string"]
+        return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
+    return platform.processor() or platform.machine()
 
 
 def prepare() -> None:
@@ -120,8 +125,8 @@ def finish(hardware: Hardware) -> None:
 
 def peak_memory(hardware: Hardware) -> dict[str, float]:
     """The most that this process held at a time, in MB; the host's includes mapped files."""
-    kilobytes = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    memory = {"peak_memory_mb": kilobytes / 1000}
+    unit = 1 if sys.platform == "darwin" else 1024  # bytes
+    memory = {"peak_memory_mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 1e6}
     if hardware.device.type == "cuda":
         memory["peak_gpu_memory_mb"] = torch.cuda.max_memory_allocated(hardware.device) / 1e6
     return memory
@@ -129,7 +134,7 @@ def peak_memory(hardware: Hardware) -> dict[str, float]:
 
 def keep_memory() -> None:
     """Lets glibc keep what is freed for the next step; returning it to the system costs page faults at every step."""
-    with contextlib.suppress(OSError, AttributeError):  # another libc has its own ways
+    with contextlib.suppress(OSError, AttributeError):  # macOS and musl: it stays as it is
         libc = ctypes.CDLL("libc.so.6")
         libc.mallopt(_M_MMAP_THRESHOLD, 2**30)
         libc.mallopt(_M_TRIM_THRESHOLD, 2**31 - 1)

@@ -13,6 +13,7 @@ from pathlib import Path
 import psutil
 
 from dcgan.system.hardware import processor
+from dcgan.system.workers import cores
 from dcgan.tracking.private import command_line, environment
 
 _VARIABLES = ("DCGAN_", "DVC_", "OMP_", "CUDA_", "CELEBA_")
@@ -26,7 +27,7 @@ def machine() -> dict[str, str]:
         "python": platform.python_version(),
         "host": platform.node(),
         "processor": processor(),
-        "cores": str(len(os.sched_getaffinity(0))),
+        "cores": str(cores()),
         "memory_gb": str(round(psutil.virtual_memory().total / 1e9)),
         **{name: importlib.metadata.version(name) for name in ("dvc", "mlflow", "torchvision")},
         "mlflow.user": _user(),

@@ -30,7 +30,8 @@ from dcgan.tracking.store import EXPERIMENT, connect
 MODEL = Path("models/generator.safetensors")
 METRICS = Path("reports/metrics.json")
 # Copies the files of a folder, and of links what they lead to; into linked folders no stage looks.
-_LEND = "find {0}/ '(' -type f -o -type l -exec test -f '{{}}' ';' ')' -print0 | tar -ch --null -T - | tar -x -C {1}"
+_FILES = "'(' -type f -o -type l -exec test -f '{{}}' ';' ')'"
+_LEND = f"find {{0}}/ {_FILES} -print0 | tar -cf - -h --null -T - | tar -xf - -C {{1}}"
 
 
 @dataclass(frozen=True)

@@ -20,6 +20,7 @@ from dcgan.system.hardware import Hardware, tf32
 from dcgan.system.ranks import ALONE, Ranks
 from dcgan.training import losses
 from dcgan.training.augment import diff_augment
+from dcgan.training.gradient_penalty import gradient_penalty
 
 PENALTY_INTERVAL = 8  # steps: the penalties are applied lazily and scaled up (Karras et al. 2020, section 3.1)
 AVERAGE_RAMP_UP = 0.05  # the half-life is at most this share of the pictures seen (Karras et al. 2022, EDM)
@@ -125,7 +126,7 @@ class Trainer:
 
     def _penalty(self, pictures: Tensor) -> Tensor:
         pictures = pictures.detach().requires_grad_(True)
-        return losses.gradient_penalty(self.discriminator(pictures), pictures)
+        return gradient_penalty(self.discriminator(pictures), pictures)
 
     def _sampled(self) -> Generator:
         """Averaged weights, unless there is no averaging."""
