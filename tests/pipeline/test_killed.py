@@ -12,8 +12,8 @@ from pathlib import Path
 
 import pytest
 from project import Project
+from published_files import moved, stand_in
 from standin import StandIn
-from test_datasets import moved, stand_in
 
 # Runs a script and kills it at the n-th operation on a file of the project's data; 0: counts them.
 KILLED = """

@@ -11,7 +11,7 @@ from pathlib import Path
 import mlflow
 from mlflow.entities import Run
 
-ROOT = Path(__file__).resolve().parent.parent
+ROOT = Path(__file__).resolve().parents[2]
 
 
 class Project:
