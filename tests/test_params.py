@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 from mistakes import MISTAKES
@@ -83,10 +84,7 @@ def test_overrides_are_what_differs(name: str) -> None:
     present = params.load(ROOT / "params.yaml")
     preset = params.load_preset(ROOT / "presets", name)
     changed = dict(word.split("=") for word in params.overrides(present, preset))
-    values = {
-        key: None if value == "null" else value == "true" if value in ("true", "false") else value
-        for key, value in changed.items()
-    }
+    values = {key: yaml.safe_load(value) for key, value in changed.items()}
     assert params.validate(present.model_dump() | values) == preset
     assert set(changed) == {key for key, value in preset.model_dump().items() if getattr(present, key) != value}
 

@@ -94,7 +94,9 @@ def closure(start: Path) -> set[str]:
     seen: set[Path] = set()
     waiting = [start]
     while waiting:
-        for file in imports(waiting.pop()) - seen:
+        path = waiting.pop()
+        by_name = set(LIBRARY.glob("data/sources/*.py")) if path == PIPELINE / "download.py" else set()
+        for file in (imports(path) | by_name) - seen:
             if not exempt(file):
                 seen.add(file)
                 waiting.append(file)

@@ -1,19 +1,23 @@
-"""The command line: helpers around `dvc`."""
+"""The command line, `dcgan COMMAND` or `python -m dcgan COMMAND`: helpers around `dvc`."""
 
 from __future__ import annotations
 
 import argparse
+import importlib.metadata
 import os
 import subprocess
 import sys
+import textwrap
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 from dcgan import params
 from dcgan.system.errors import UserError, about_disk
 
 
 def main(arguments: list[str] | None = None) -> None:
-    options = _parser().parse_args(arguments)
+    options = parser().parse_args(arguments)
     try:
         options.run(options)
     except UserError as error:
@@ -25,52 +29,154 @@ def main(arguments: list[str] | None = None) -> None:
         sys.exit(sentence)
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="python -m dcgan", description="A reproducible DCGAN: helpers around `dvc`.")
-    commands = parser.add_subparsers(required=True)
-
-    check = commands.add_parser("check", help="check params.yaml before DVC touches anything")
-    check.set_defaults(run=lambda options: params.load(_project_root() / "params.yaml"))
-
-    preset = commands.add_parser("preset", help="write a whole configuration from presets/ into params.yaml")
-    preset.add_argument("name", help="a file in presets/ without its ending")
-    preset.add_argument(
-        "--overrides", action="store_true", help="change nothing; print what differs as -S options of `dvc exp run`"
+def parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="dcgan",
+        description="Reproducible training of a DCGAN: helpers around `dvc`. Run them in the project's folder.",
+        epilog="`dcgan COMMAND --help` explains a command and gives an example.",
     )
-    preset.set_defaults(run=_preset)
-
-    generate = commands.add_parser("generate", help="write generated faces as PNG files: those that are evaluated")
-    generate.add_argument("--count", type=int, required=True, help="how many")
-    generate.add_argument("--out", type=Path, required=True, help="a new folder")
-    generate.add_argument("--seed", type=int, help="of the latents; that of params.yaml if not given")
-    generate.add_argument("--model", type=Path, help="models/generator.safetensors of this project if not given")
-    generate.set_defaults(run=_generate)
-
-    faces = commands.add_parser("faces", help="write real faces, as they are trained on, as PNG files")
-    faces.add_argument("--split", choices=("train", "valid", "test", "all"), default="train")
-    faces.add_argument("--out", type=Path, required=True, help="a new folder")
-    faces.set_defaults(run=_faces)
-
-    sync = commands.add_parser("sync", help="tell MLflow what it has not been told, and a result that DVC restored")
-    sync.set_defaults(run=_sync)
-
-    runs = commands.add_parser("runs", help="the MLflow runs of a generator")
-    runs.add_argument("what", help="its file, or the DVC experiment or git revision that has it")
-    runs.set_defaults(run=_runs)
-
-    reproduce = commands.add_parser("reproduce", help="how to rebuild the result of an MLflow run")
-    reproduce.add_argument("run_id", metavar="RUN_ID")
-    reproduce.add_argument("--go", action="store_true", help="rebuild it, and compare the hashes")
-    reproduce.add_argument("--into", type=Path, help="the new worktree's folder; beside the project if not given")
-    reproduce.set_defaults(run=_reproduce)
-
-    distance = commands.add_parser("distance", help="the Frechet distance of two folders of pictures")
-    distance.add_argument("folders", type=Path, nargs=2, metavar="FOLDER")
-    distance.add_argument("--network", choices=("inception", "efficientnet_lite0"), default="inception")
-    distance.add_argument("--weights", type=Path, help="a file of other weights; the result is then no FID")
-    distance.add_argument("--compile", action="store_true", help="compile the network, on a CPU; for many pictures")
-    distance.set_defaults(run=_distance)
+    parser.add_argument("--version", action="version", version=f"dcgan {importlib.metadata.version('dcgan')}")
+    commands = parser.add_subparsers(required=True, metavar="COMMAND", dest="command")
+    for add in (_add_settings, _add_pictures, _add_runs, _add_distance):
+        add(commands)
     return parser
+
+
+def _add(
+    commands: Any,  # argparse does not name the type
+    name: str,
+    run: Callable[[argparse.Namespace], object],
+    what: str,
+    example: str,
+    more: str = "",
+) -> argparse.ArgumentParser:
+    """Adds a command; `what` is the line that says what it does, `more` what else its help holds."""
+    parser: argparse.ArgumentParser = commands.add_parser(
+        name,
+        help=what,
+        description=textwrap.fill(f"{what[0].upper()}{what[1:]}."),
+        epilog=f"{more}\n\nexample:\n  {example}".strip(),
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.set_defaults(run=run)
+    return parser
+
+
+def _add_settings(commands: Any) -> None:
+    _add(
+        commands,
+        "check",
+        _check,
+        "check every key and value of params.yaml before DVC touches anything",
+        "dcgan check && dvc repro",
+    )
+    preset = _add(
+        commands,
+        "preset",
+        _preset,
+        "write a whole configuration from presets/ into params.yaml",
+        "dcgan preset celeba",
+        _presets_listed(),
+    )
+    preset.add_argument("name", metavar="NAME", help="one of the presets below: a file in presets/ without .yaml")
+    preset.add_argument(
+        "--overrides",
+        action="store_true",
+        help="change nothing; print what differs from params.yaml as -S options, for `dvc exp run $(...)`",
+    )
+
+
+def _presets_listed() -> str:
+    try:
+        about = params.describe_presets(_project_root() / "presets")
+    except UserError:
+        return "presets: change into the project's folder to list them"
+    wrapped = (
+        textwrap.fill(what, 80, initial_indent=f"  {name:<20} ", subsequent_indent=" " * 23)
+        for name, what in about.items()
+    )
+    return "\n".join(["presets:", *wrapped])
+
+
+def _add_pictures(commands: Any) -> None:
+    generate = _add(
+        commands,
+        "generate",
+        _generate,
+        "write generated faces as PNG files: with the seed of params.yaml, those that are evaluated",
+        "dcgan generate --count 64 --out generated",
+    )
+    generate.add_argument("--count", type=int, required=True, metavar="N", help="how many faces, from 1")
+    generate.add_argument("--out", type=Path, required=True, metavar="FOLDER", help="a folder that is new or empty")
+    generate.add_argument("--seed", type=int, metavar="N", help="of the latents; default: `seed` of params.yaml")
+    generate.add_argument(
+        "--model", type=Path, metavar="FILE", help="a generator.safetensors; default: models/generator.safetensors"
+    )
+
+    faces = _add(
+        commands,
+        "faces",
+        _faces,
+        "write real faces as PNG files, as they are trained on",
+        "dcgan faces --split test --out real",
+    )
+    faces.add_argument("--split", choices=("train", "valid", "test", "all"), default="train", help="default: train")
+    faces.add_argument("--out", type=Path, required=True, metavar="FOLDER", help="a folder that is new or empty")
+
+
+def _add_runs(commands: Any) -> None:
+    _add(
+        commands,
+        "sync",
+        _sync,
+        "tell MLflow what it has not been told, and a result that DVC restored from its cache",
+        "MLFLOW_TRACKING_URI=http://127.0.0.1:5000 dcgan sync",
+    )
+    runs = _add(
+        commands,
+        "runs",
+        _runs,
+        "list the MLflow runs of a generator, the oldest first: id, name and distance",
+        "dcgan runs models/generator.safetensors",
+    )
+    runs.add_argument(
+        "what",
+        metavar="GENERATOR",
+        help="a generator.safetensors, the name of a DVC experiment, or a git revision (HEAD, a tag, a hash)",
+    )
+    reproduce = _add(
+        commands,
+        "reproduce",
+        _reproduce,
+        "print the commands that rebuild the result of an MLflow run, or run them",
+        "dcgan reproduce 0123456789abcdef0123456789abcdef --go",
+    )
+    reproduce.add_argument("run_id", metavar="RUN_ID", help="32 hexadecimal digits, as `dcgan runs` shows them")
+    reproduce.add_argument("--go", action="store_true", help="run the commands, and compare the hashes")
+    reproduce.add_argument(
+        "--into", type=Path, metavar="FOLDER", help="a folder that does not exist yet; default: one beside the project"
+    )
+
+
+def _add_distance(commands: Any) -> None:
+    distance = _add(
+        commands,
+        "distance",
+        _distance,
+        "print the Frechet distance of two folders of pictures; FID, unless another network or weights are asked for",
+        "dcgan distance real generated",
+    )
+    distance.add_argument("folders", type=Path, nargs=2, metavar="FOLDER", help="PNG, JPEG, ... of one size each")
+    distance.add_argument(
+        "--network", choices=("inception", "efficientnet_lite0"), default="inception", help="default: inception"
+    )
+    distance.add_argument("--weights", type=Path, metavar="FILE", help="other weights; the result is then not FID")
+    distance.add_argument("--compile", action="store_true", help="compile the network, on a CPU; for many pictures")
+
+
+def _check(options: argparse.Namespace) -> None:
+    params.load(_project_root() / "params.yaml")
+    print("params.yaml: every key and value is allowed.")
 
 
 def _preset(options: argparse.Namespace) -> None:

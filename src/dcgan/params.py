@@ -7,10 +7,11 @@ validates the whole file and is handed its own section alone (`Params.section`).
 from __future__ import annotations
 
 import io
+import itertools
 import math
 import types
 from pathlib import Path
-from typing import Any, Literal, TypeVar, Union, get_args, get_origin
+from typing import TYPE_CHECKING, Any, Literal, TypeVar, Union, get_args, get_origin
 
 from annotated_types import Ge, Gt, Le, Lt
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
@@ -21,7 +22,12 @@ from ruamel.yaml.error import YAMLError
 from dcgan.system.errors import UserError
 from dcgan.system.files import atomic
 
-Dataset = Literal["avatars", "celeba", "lsun_church", "cifar10", "folder"]
+# A data set is a module of data/sources. The type checker cannot look there.
+DATASETS = tuple(sorted(path.stem for path in Path(__file__).parent.glob("data/sources/[!_]*.py")))
+if TYPE_CHECKING:
+    Dataset = str
+else:
+    Dataset = Literal[DATASETS]
 Split = Literal["train", "all", "test"]
 Latent = Literal["normal", "uniform"]
 Loss = Literal["bce", "minimax", "hinge", "lsgan", "relativistic"]
@@ -251,6 +257,19 @@ def load(path: Path) -> Params:
 
 def preset_names(presets: Path) -> list[str]:
     return sorted(path.stem for path in presets.glob("*.yaml"))
+
+
+def describe_presets(presets: Path) -> dict[str, str]:
+    """What the comment at the head of each preset says, by name."""
+    return {
+        name: " ".join(
+            line.removeprefix("#").strip()
+            for line in itertools.takewhile(
+                lambda line: line.startswith("#"), (presets / f"{name}.yaml").read_text().splitlines()
+            )
+        )
+        for name in preset_names(presets)
+    }
 
 
 def load_preset(presets: Path, name: str) -> Params:

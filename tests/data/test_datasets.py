@@ -30,7 +30,8 @@ from dcgan.data import card as data_card
 from dcgan.data import decoding, packing
 from dcgan.data.fetching import DRIVE, File, Patience
 from dcgan.data.index import SPLITS, cut_off, read_index, split_by_name, take
-from dcgan.data.sources import avatars, celeba, cifar10, folder, lsun
+from dcgan.data.sources import avatars, celeba, cifar10, folder
+from dcgan.data.sources import lsun_church as lsun
 from dcgan.system.errors import UserError
 
 NAMES = st.lists(st.text(st.characters(codec="utf-8"), min_size=1, max_size=12), unique=True, max_size=40)

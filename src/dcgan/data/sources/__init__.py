@@ -1,4 +1,5 @@
-"""One module a data set: it fetches or draws the pictures, and leaves them in the form that `dcgan.data.index` says.
+"""One module a data set, of the name that `dataset` has in params.yaml: being here makes it a choice.
 
-In come files of a server, of a package or of the user; out go containers of pictures and their index.
+Its `bring(raw, request)` fetches or draws the pictures; in come files of a server, of a package or of the user, out go
+containers of pictures with an index (`dcgan.data.index`) in the new folder `raw`.
 """

@@ -19,6 +19,7 @@ import resvg_py
 from PIL import Image
 
 from dcgan.data.index import Source, write_index, zip_member
+from dcgan.data.request import Request
 from dcgan.data.sources import celeba
 from dcgan.system.progress import progress
 from dcgan.system.workers import worker_pool
@@ -157,6 +158,12 @@ def jpeg(drawn: Face) -> bytes:
 
 def _draw(seed: int, i: int) -> bytes:
     return jpeg(face(seed, i))
+
+
+def bring(raw: Path, request: Request) -> None:
+    """What the stage `download` calls."""
+    assert request.size is not None, "the schema asks for it"
+    prepare(raw, request.size, request.seed)
 
 
 def prepare(raw: Path, size: int, seed: int, workers: int | None = None) -> None:

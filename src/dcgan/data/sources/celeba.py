@@ -15,6 +15,7 @@ import pandas as pd
 
 from dcgan.data.fetching import DRIVE, PATIENT, File, Patience, fetch
 from dcgan.data.index import SPLITS, Source, link_or_copy, take, write_index
+from dcgan.data.request import Request
 from dcgan.system.errors import UserError
 
 ARCHIVE = "img_align_celeba.zip"
@@ -69,6 +70,11 @@ def _address(mirror: str) -> str:
     if not sound:  # which is not shown, since it may hold a password
         raise UserError("CELEBA_MIRROR: it is no address of a folder; give one like https://host/folder, or unset it.")
     return mirror.rstrip("/")
+
+
+def bring(raw: Path, request: Request) -> None:
+    """What the stage `download` calls."""
+    prepare(request.downloads, raw, request.size, published(request.mirror))
 
 
 def prepare(downloads: Path, raw: Path, most: int | None, files: Sequence[File], patience: Patience = PATIENT) -> None:

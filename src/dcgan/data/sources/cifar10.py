@@ -13,6 +13,7 @@ from PIL import Image
 
 from dcgan.data.fetching import PATIENT, File, Patience, fetch
 from dcgan.data.index import Source, cut_off, take, write_index, zip_member
+from dcgan.data.request import Request
 
 SOURCE = Source(
     name="CIFAR-10",
@@ -30,6 +31,11 @@ PUBLISHED = File(
 ARCHIVE = "cifar10.zip"
 CLASSES = ["airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck"]
 _RECORD = 1 + 3 * 32 * 32  # a label, then the red, green and blue planes
+
+
+def bring(raw: Path, request: Request) -> None:
+    """What the stage `download` calls."""
+    prepare(request.downloads, raw, request.size)
 
 
 def prepare(downloads: Path, raw: Path, most: int | None, file: File = PUBLISHED, patience: Patience = PATIENT) -> None:

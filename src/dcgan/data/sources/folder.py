@@ -11,6 +11,7 @@ from pathlib import Path
 import pandas as pd
 
 from dcgan.data.index import Source, split_by_name, take, write_index, zip_member
+from dcgan.data.request import Request
 from dcgan.system.errors import UserError
 from dcgan.system.files import atomic, sha256
 
@@ -45,6 +46,11 @@ def _is_text(name: str) -> bool:
     except UnicodeEncodeError:
         return False
     return True
+
+
+def bring(raw: Path, request: Request) -> None:
+    """What the stage `download` calls."""
+    prepare(request.folder, request.inventory, raw, request.size)
 
 
 def prepare(folder: Path, inventory: Path, raw: Path, most: int | None) -> None:

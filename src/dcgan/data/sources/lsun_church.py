@@ -12,6 +12,7 @@ import pandas as pd
 
 from dcgan.data.fetching import PATIENT, File, Patience, fetch
 from dcgan.data.index import Source, cut_off, take, write_index, zip_member
+from dcgan.data.request import Request
 from dcgan.system.progress import progress
 
 SOURCE = Source(
@@ -37,6 +38,11 @@ PUBLISHED = {
     ),
 }
 ARCHIVE = "lsun_church.zip"
+
+
+def bring(raw: Path, request: Request) -> None:
+    """What the stage `download` calls."""
+    prepare(request.downloads, raw, request.size)
 
 
 def prepare(
