@@ -17,17 +17,17 @@ export MLFLOW_DISABLE_TELEMETRY := true
 export DO_NOT_TRACK := true
 
 .DEFAULT_GOAL := help
-.PHONY: help install repro test lint format ui bench
+.PHONY: help install repro test test-long test-cluster lint format ui bench
 
 help: ## List the targets
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' Makefile
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' Makefile
 
-install: $(INSTALLED) ## Prepare the environment in .venv
+install: $(INSTALLED) ## Prepare the environment in .venv (PYTHON=python3.13 for another Python, PIP_OPTIONS=... for pip)
 
 $(INSTALLED):
 	@$(PYTHON) -c 'import sys; sys.exit("Python 3.11 or newer is needed; name one: make PYTHON=/path/to/python3" if sys.version_info < (3, 11) else 0)'
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --disable-pip-version-check --quiet -r requirements.txt
+	$(BIN)/python -m pip install --disable-pip-version-check --quiet $(PIP_OPTIONS) -r requirements.txt
 	$(BIN)/python -m pip install --disable-pip-version-check --quiet --no-deps --editable .
 	@rm -f $(VENV)/.installed-*
 	@touch $@
@@ -37,8 +37,11 @@ repro: $(INSTALLED) ## Rebuild everything: download, crop, train, sample, evalua
 	@$(BIN)/python -m dcgan check
 	@$(BIN)/dvc repro
 
-test: $(INSTALLED) ## Run the tests
-	@$(BIN)/python -m pytest -n 2 --dist loadfile
+test: $(INSTALLED) ## Run the tests: minutes
+	@$(BIN)/python -m pytest -n 2 --dist loadfile -m "not long and not cluster"
+
+test-long: $(INSTALLED) ## Run the tests that take minutes by their nature: sweeps, kills, clones, several processes
+	@$(BIN)/python -m pytest -n 2 --dist loadfile -m long
 
 lint: $(INSTALLED) ## Check style and types
 	@$(BIN)/ruff check .

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import filelock
 import pytest
 import torch
 from drawn_inception import draw_weights
@@ -27,24 +28,34 @@ def one_thread() -> Iterator[None]:
     torch.set_num_threads(threads)
 
 
+def made_once(
+    tmp_path_factory: pytest.TempPathFactory, worker_id: str, name: str, make: Callable[[Path], object]
+) -> Path:
+    """A folder that the first worker makes and all of them share; nobody may change it."""
+    own = tmp_path_factory.getbasetemp()
+    folder = (own if worker_id == "master" else own.parent) / name
+    with filelock.FileLock(folder.with_suffix(".lock")):
+        done = folder.with_suffix(".done")
+        if not done.exists():
+            make(folder)
+            done.touch()
+    return folder
+
+
 @pytest.fixture(scope="session")
-def raw(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def raw(tmp_path_factory: pytest.TempPathFactory, worker_id: str) -> Path:
     """data/raw with FACES_DRAWN avatars, as the download leaves it."""
     from dcgan.data.sources import avatars
 
-    folder = tmp_path_factory.mktemp("avatars") / "raw"
-    avatars.prepare(folder, FACES_DRAWN, seed=1)
-    return folder
+    return made_once(tmp_path_factory, worker_id, "raw", lambda folder: avatars.prepare(folder, FACES_DRAWN, seed=1))
 
 
 @pytest.fixture(scope="session")
-def faces(raw: Path) -> Path:
+def faces(raw: Path, tmp_path_factory: pytest.TempPathFactory, worker_id: str) -> Path:
     """data/faces of those avatars at 64x64, as the crop leaves it."""
     from dcgan.data import packing
 
-    folder = raw.parent / "faces"
-    packing.pack(raw, folder, None, 64, 3, 0.0)
-    return folder
+    return made_once(tmp_path_factory, worker_id, "faces", lambda folder: packing.pack(raw, folder, None, 64, 3, 0.0))
 
 
 @pytest.fixture(scope="session")
@@ -66,11 +77,14 @@ def own_tracking_store(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture(scope="session")
-def reproduced(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Project]:
+def reproduced(tmp_path_factory: pytest.TempPathFactory, worker_id: str) -> Project:
     """A small project after its first `dvc repro`, committed. Tests that change it start from a copy."""
-    project = Project.create(tmp_path_factory.mktemp("project") / "dcgan")
-    result = project.run("dvc", "repro")
-    assert result.returncode == 0, result.stdout
-    project.run("git", "add", "-A", check=True)
-    project.run("git", "commit", "-q", "-m", "reproduced", check=True)
-    yield project
+
+    def make(folder: Path) -> None:
+        project = Project.create(folder)
+        result = project.run("dvc", "repro")
+        assert result.returncode == 0, result.stdout
+        project.run("git", "add", "-A", check=True)
+        project.run("git", "commit", "-q", "-m", "reproduced", check=True)
+
+    return Project(made_once(tmp_path_factory, worker_id, "reproduced", make))

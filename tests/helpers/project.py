@@ -11,21 +11,15 @@ from pathlib import Path
 import mlflow
 from mlflow.entities import Run
 
+from dcgan.params import load_preset, write_preset
+
 ROOT = Path(__file__).resolve().parents[2]
 
 
 class Project:
     """A copy of this project as a git repository of its own, with settings small enough for a test."""
 
-    SMALL = (
-        ("dataset_size", "60"),
-        ("image_size", "32"),
-        ("ngf", "8"),
-        ("ndf", "8"),
-        ("epochs", "2"),
-        ("batch_size", "16"),
-        ("fid_samples", "32"),
-    )
+    SMALL = (("dataset_size", "60"), ("ngf", "8"), ("ndf", "8"), ("epochs", "2"), ("fid_samples", "32"))
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -41,7 +35,7 @@ class Project:
 
     @classmethod
     def create(cls, folder: Path, small: bool = True) -> Project:
-        """Copies what git would commit now, so that a test sees the tree as it is."""
+        """Copies what git would commit now, as a test is to see it; `small` is the preset quick and less."""
         listed = ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"]
         names = subprocess.run(listed, cwd=ROOT, capture_output=True, check=True, text=True).stdout.split("\0")
         for name in filter(None, names):
@@ -50,6 +44,7 @@ class Project:
                 (folder / name).write_bytes((ROOT / name).read_bytes())
         project = cls(folder)
         if small:
+            write_preset(folder / "params.yaml", load_preset(ROOT / "presets", "quick"))
             project.set(*cls.SMALL)
         for words in (["init", "-q", "-b", "main"], ["add", "-A"], ["commit", "-q", "-m", "project"]):
             project.run("git", *words, check=True)

@@ -417,6 +417,7 @@ def test_a_compiled_network_needs_a_compiler(monkeypatch: pytest.MonkeyPatch) ->
         feature_networks.load("efficientnet_lite0", weights.packaged(), CPU, compiled=True)
 
 
+@pytest.mark.long
 @pytest.mark.skipif(not any(shutil.which(c) for c in ("c++", "g++", "clang++")), reason="needs a C++ compiler")
 def test_a_compiled_network_has_the_same_features(held_out: Pixels, efficientnet: FeatureNetwork) -> None:
     compiled = feature_networks.load("efficientnet_lite0", weights.packaged(), CPU, compiled=True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import random
+import re
 import shutil
 import signal
 import sys
@@ -11,30 +12,13 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from forks import Ended, Forks, forks
 from project import Project
 from published_files import moved, stand_in
 from standin import StandIn
 
-# Runs a script and kills it at the n-th operation on a file of the project's data; 0: counts them.
-KILLED = """
-import os, runpy, signal, sys
-
-wanted, seen = int(sys.argv[1]), 0
-OPERATIONS = {"open", "os.mkdir", "os.rename", "os.remove", "os.rmdir", "os.link", "os.truncate", "shutil.rmtree"}
-
-def watch(event, arguments):
-    global seen
-    if event in OPERATIONS and any(str(a).startswith(("data/", "reports/")) for a in arguments[:2]):
-        seen += 1
-        if seen == wanted:
-            os.kill(os.getpid(), signal.SIGKILL)
-
-sys.addaudithook(watch)
-sys.argv = sys.argv[2:]
-sys.path.insert(0, os.path.dirname(os.path.abspath(sys.argv[0])))
-runpy.run_path(sys.argv[0], run_name="__main__")
-print("operations:", seen)
-"""
+pytestmark = pytest.mark.long
+WRITTEN = "^(data|reports)/"  # where a stage writes
 # What pipeline/download.py does for CelebA, with the stand-in's files.
 CELEBA = """
 import json, sys
@@ -69,16 +53,28 @@ def written(project: Project, outs: tuple[str, ...]) -> dict[str, bytes]:
     return {str(path.relative_to(project.folder)): path.read_bytes() for path in files if path.is_file()}
 
 
-def kill(project: Project, moment: int, *script: str) -> None:
-    result = project.run(sys.executable, "-c", KILLED, str(moment), *script)
-    assert result.returncode == -signal.SIGKILL, result.stdout
+@pytest.fixture
+def scripts(project: Project) -> Iterator[Forks]:
+    names = ("open", "os.mkdir", "os.rename", "os.remove", "os.rmdir", "os.link", "os.truncate", "shutil.rmtree")
+    with forks(project, *names) as scripts:
+        yield scripts
 
 
-def moments(project: Project, count: int, *script: str) -> list[int]:
+def kill(scripts: Forks, moment: int, *script: str) -> None:
+    ended = scripts.run(*script, places=WRITTEN, moment=moment)
+    assert ended.status == -signal.SIGKILL, ended.output
+
+
+def finish(scripts: Forks, *script: str) -> int:
+    """Runs a script to its end, in so many operations."""
+    ended = scripts.run(*script, places=WRITTEN)
+    assert ended.status == 0, ended.output
+    return ended.operations
+
+
+def moments(scripts: Forks, count: int, *script: str) -> list[int]:
     """Random moments of an undisturbed run."""
-    result = project.run(sys.executable, "-c", KILLED, "0", *script)
-    assert result.returncode == 0, result.stdout
-    operations = int(result.stdout.rpartition("operations: ")[2])
+    operations = finish(scripts, *script)
     return random.Random(1).sample(range(1, operations + 1), min(count, operations))
 
 
@@ -97,32 +93,32 @@ def remove(project: Project, outs: tuple[str, ...]) -> None:
     ],
 )
 def test_a_killed_stage_is_finished_by_the_next_run(
-    project: Project, script: str, outs: tuple[str, ...], count: int
+    project: Project, scripts: Forks, script: str, outs: tuple[str, ...], count: int
 ) -> None:
     expected = written(project, outs)
-    for moment in moments(project, count, script):
+    remove(project, outs)
+    for moment in moments(scripts, count, script):
         remove(project, outs)
-        kill(project, moment, script)
+        kill(scripts, moment, script)
         remove(project, outs)
-        result = project.run(sys.executable, script)
-        assert result.returncode == 0, result.stdout
+        finish(scripts, script)
         assert written(project, outs) == expected
         assert not list(project.folder.glob("*/.*.partial"))
 
 
 def test_a_killed_fetch_of_celeba_is_finished_by_the_next_run(
-    project: Project, server: StandIn, tmp_path: Path
+    project: Project, scripts: Forks, server: StandIn, tmp_path: Path
 ) -> None:
     (project.folder / "celeba.py").write_text(CELEBA)
     files = json.dumps(moved(fetched(tmp_path), server))
     remove(project, ("data/raw",))
-    places = moments(project, 10, "celeba.py", files)
+    places = moments(scripts, 10, "celeba.py", files)
     expected = written(project, ("data/raw",))
     for moment in places:
         remove(project, ("data/raw", "data/downloads"))
-        kill(project, moment, "celeba.py", files)
+        kill(scripts, moment, "celeba.py", files)
         remove(project, ("data/raw",))
-        assert project.run(sys.executable, "celeba.py", files).returncode == 0
+        finish(scripts, "celeba.py", files)
         assert written(project, ("data/raw",)) == expected
 
 
@@ -132,30 +128,6 @@ def fetched(tmp_path: Path) -> Path:
     return downloads
 
 
-# Trains, notes the steps that are saved, and is killed at the n-th operation on a checkpoint.
-TRAINING = """
-import os, re, runpy, signal, sys
-
-wanted, seen = int(sys.argv[1]), 0
-
-def watch(event, arguments):
-    global seen
-    places = [str(a) for a in arguments[:2]]
-    if not any("/checkpoints/" in place for place in places):
-        return
-    if event == "os.rename" and (saved := re.search(r"/(\\d{8})-", places[1])):
-        os.write(steps, f"{int(saved[1])}\\n".encode())
-    if event in ("open", "os.rename", "os.remove"):
-        seen += 1
-        if seen == wanted:
-            os.kill(os.getpid(), signal.SIGKILL)
-
-steps = os.open("steps.txt", os.O_WRONLY | os.O_CREAT | os.O_APPEND)
-sys.addaudithook(watch)
-sys.argv = ["pipeline/train.py"]
-sys.path.insert(0, os.path.abspath("pipeline"))
-runpy.run_path(sys.argv[0], run_name="__main__")
-"""
 TRAINED = ("models/generator.safetensors", "models/discriminator.safetensors", "reports/losses.csv", "reports/progress")
 
 
@@ -166,14 +138,19 @@ def test_a_training_killed_twenty_times_ends_in_the_same_bytes_and_repeats_no_sa
     expected = written(project, TRAINED)
     shutil.rmtree(project.folder / "checkpoints")
     random_state = random.Random(1)
-    for _ in range(20):
-        remove(project, TRAINED)
-        result = project.run(sys.executable, "-c", TRAINING, str(random_state.randint(4, 12)))
-        assert result.returncode == -signal.SIGKILL, result.stdout
-    remove(project, TRAINED)
-    result = project.run(sys.executable, "-c", TRAINING, "0")
-    assert result.returncode == 0, result.stdout
+    with forks(project, "open", "os.rename", "os.remove") as scripts:
+
+        def train(moment: int) -> Ended:
+            remove(project, TRAINED)
+            return scripts.run("pipeline/train.py", places="/checkpoints/", moment=moment)
+
+        for _ in range(20):
+            ended = train(random_state.randint(4, 12))
+            assert ended.status == -signal.SIGKILL, ended.output
+        ended = train(0)
+        assert ended.status == 0, ended.output
+        saved = [re.search(r"/(\d{8})-[^/]+$", name) for name in scripts.renamed_to()]
     assert written(project, TRAINED) == expected
-    steps = [int(line) for line in (project.folder / "steps.txt").read_text().split()]
+    steps = [int(step[1]) for step in saved if step]
     assert set(steps) == set(range(1, 61)) and steps == sorted(steps)
     assert len(steps) <= 60 + 20

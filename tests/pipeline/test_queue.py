@@ -14,7 +14,7 @@ from project import Project, runs
 
 from dcgan.system.files import sha256
 
-pytestmark = pytest.mark.timeout(1200)  # six trainings and evaluations, other tests beside them
+pytestmark = [pytest.mark.long, pytest.mark.timeout(1200)]  # six trainings and evaluations, other tests beside them
 WANTED = [(lr, loss) for lr in ("0.0001", "0.0002", "0.0004") for loss in ("bce", "hinge")]
 
 

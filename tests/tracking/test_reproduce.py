@@ -37,25 +37,40 @@ stages:
 """
 
 
-@pytest.fixture
-def root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+@pytest.fixture(scope="module")
+def template(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A project with one commit, whose result is there."""
-    monkeypatch.setenv("PATH", f"{Path(sys.executable).parent}:{Path(shutil.which('git') or '').parent}:/usr/bin:/bin")
-    for name in ("AUTHOR", "COMMITTER"):
-        monkeypatch.setenv(f"GIT_{name}_NAME", "test")
-        monkeypatch.setenv(f"GIT_{name}_EMAIL", "test@example.com")
-    folder = tmp_path / "project"
+    folder = tmp_path_factory.mktemp("template") / "project"
     folder.mkdir()
-    files = {"params.yaml": "lr: 1\n", "code.py": "x = 1\n", "make.py": MAKE, "dvc.yaml": PIPELINE}
-    for name, content in files.items():
-        (folder / name).write_text(content)
-    (folder / ".gitignore").write_text("/mlflow*\n/mlartifacts\n/models\n")
-    git(folder, "init", "-q", "-b", "main")
-    subprocess.run(["dvc", "init", "-q"], cwd=folder, check=True)
-    repro(folder)
-    git(folder, "add", "-A")
-    git(folder, "commit", "-q", "-m", "project")
+    with pytest.MonkeyPatch.context() as patch:
+        as_a_user(patch)
+        files = {"params.yaml": "lr: 1\n", "code.py": "x = 1\n", "make.py": MAKE, "dvc.yaml": PIPELINE}
+        for name, content in files.items():
+            (folder / name).write_text(content)
+        (folder / ".gitignore").write_text("/mlflow*\n/mlartifacts\n/models\n")
+        git(folder, "init", "-q", "-b", "main")
+        subprocess.run(["dvc", "init", "-q"], cwd=folder, check=True)
+        repro(folder)
+        git(folder, "add", "-A")
+        git(folder, "commit", "-q", "-m", "project")
+    MlflowClient(f"sqlite:///{folder}/mlflow.db").search_experiments()  # an empty store, whose making takes seconds
     return folder
+
+
+@pytest.fixture
+def root(template: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A copy of that project."""
+    as_a_user(monkeypatch)
+    shutil.copytree(template, tmp_path / "project")
+    return tmp_path / "project"
+
+
+def as_a_user(patch: pytest.MonkeyPatch) -> None:
+    """With git's names, and the tools of this environment first."""
+    patch.setenv("PATH", f"{Path(sys.executable).parent}:{Path(shutil.which('git') or '').parent}:/usr/bin:/bin")
+    for name in ("AUTHOR", "COMMITTER"):
+        patch.setenv(f"GIT_{name}_NAME", "test")
+        patch.setenv(f"GIT_{name}_EMAIL", "test@example.com")
 
 
 def repro(folder: Path) -> None:

@@ -345,6 +345,7 @@ def server(root: Path, port: int) -> AbstractContextManager[None]:
     return running(command, f"http://127.0.0.1:{port}/health", root, end=signal.SIGKILL)
 
 
+@pytest.mark.long
 def test_a_server_that_is_killed_and_started_again_has_the_whole_run_in_the_end(
     root: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
