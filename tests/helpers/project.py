@@ -59,6 +59,10 @@ class Project:
             assert count == 1, key
         path.write_text(text)
 
+    def on_another_system(self) -> dict[str, str]:
+        """The variables with which Python lacks what Linux and glibc alone have (see `other_system`)."""
+        return {"PYTHONPATH": os.pathsep.join([self.env["PYTHONPATH"], str(Path(__file__).parent / "other_system")])}
+
     def run(self, *command: str, check: bool = False, **env: str) -> subprocess.CompletedProcess[str]:
         """Runs a command in the project; its output is in `stdout`, what it says of errors too."""
         return subprocess.run(

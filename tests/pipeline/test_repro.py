@@ -174,16 +174,29 @@ def test_the_best_generator_is_kept_when_asked(project: Project) -> None:
     assert [point.step for point in curve] == table["step"].tolist()
 
 
+def test_a_run_is_complete_where_linux_calls_are_missing(project: Project) -> None:
+    project.set(("epochs", "1"))
+    result = project.run("dvc", "repro", "train", **project.on_another_system())
+    assert result.returncode == 0 and "cannot be told" not in result.stdout, result.stdout
+    ordinary, elsewhere = (run.data.tags for run in runs(project))
+    differing = {"mlflow.runName", "evaluation", "mlflow.loggedModels", "mlflow.log-model.history"}
+    assert set(ordinary) - differing == set(elsewhere) - differing
+    assert elsewhere["processor"] and elsewhere["cores"] == ordinary["cores"] and elsewhere["git_dirty"] == "true"
+    runtime = json.loads(project.read("reports/runtime.json"))["train"]
+    assert 100 < runtime["peak_memory_mb"] < 100_000
+
+
 @pytest.mark.long
 def test_several_processes_measure_what_one_does(project: Project) -> None:
-    """Also where a process of several would have fewer threads than a single one."""
+    """Also where one of several would have fewer threads than a single one, and where Linux's calls are missing."""
     del project.env["OMP_NUM_THREADS"]
     project.env["DCGAN_TRACKING"] = "0"
     names = ("data/reference/statistics.safetensors", "data/reference/train.npy", "reports/metrics.json")
     found = []
     for processes in "12":
         for stage in ("reference", "evaluate"):
-            result = project.run(sys.executable, f"pipeline/{stage}.py", DCGAN_PROCESSES=processes)
+            variables = project.on_another_system() | {"DCGAN_PROCESSES": processes}
+            result = project.run(sys.executable, f"pipeline/{stage}.py", **variables)
             assert result.returncode == 0, result.stdout
         found.append([project.read(name) for name in names])
     assert found[0] == found[1]

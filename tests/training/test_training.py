@@ -30,6 +30,7 @@ from dcgan.sampling import draw_latents, generate, random_state
 from dcgan.system import hardware
 from dcgan.system.errors import Interrupted, UserError
 from dcgan.system.hardware import Hardware
+from dcgan.system.ranks import Ranks
 from dcgan.training import curves, loop
 from dcgan.training.batches import batches, digest
 from dcgan.training.checkpoint import CheckpointStore
@@ -468,6 +469,11 @@ def test_a_grid_shows_the_fixed_latents_by_the_sampled_generator(tmp_path: Path)
 def test_a_batch_larger_than_the_data_is_named(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="batch_size: 25 is more than the 24 pictures"):
         run(tmp_path, SMALL, replace(RECIPE, batch_size=25))
+
+
+def test_a_batch_that_the_ranks_cannot_share_is_named(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="batch_size: 15 cannot be shared equally by 2 ranks"):
+        run(tmp_path, SMALL, replace(RECIPE, batch_size=15), ranks=Ranks(rank=0, count=2))
 
 
 def test_a_batch_of_all_the_data_is_a_step_an_epoch(tmp_path: Path) -> None:
