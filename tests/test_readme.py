@@ -6,11 +6,13 @@ import hashlib
 import json
 import re
 
+import pytest
 import yaml
 from project import ROOT
 
 from dcgan import params
 
+DOCS = sorted((ROOT / "docs").glob("*.md"))
 README = (ROOT / "README.md").read_text()
 LOCK = yaml.safe_load((ROOT / "dvc.lock").read_text())["stages"]
 METRICS = json.loads((ROOT / "reports" / "metrics.json").read_text())
@@ -59,5 +61,14 @@ def test_the_default_run_is_far_better_than_none() -> None:
 def test_every_preset_and_target_is_described() -> None:
     for preset in params.preset_names(ROOT / "presets"):
         assert f"| `{preset}` |" in README
-    for target in ("repro", "test", "lint", "ui", "bench", "help"):
+    for target in ("repro", "test", "test-long", "lint", "ui", "bench", "help"):
         assert f"make {target}" in README
+
+
+@pytest.mark.parametrize("page", ["README.md", "CONTRIBUTING.md", "CHANGELOG.md", *(f"docs/{p.name}" for p in DOCS)])
+def test_files_that_a_page_names_are_there(page: str) -> None:
+    text = (ROOT / page).read_text()
+    named = re.findall(r"`((?:src|pipeline|tests|benchmarks|presets|docs)/[\w/.-]*)`|\]\(([\w/.-]+)\)", text)
+    for path in (code or link for code, link in named):
+        found = (ROOT / path).exists() or (ROOT / page).parent.joinpath(path).exists()
+        assert found or "NAME" in path, f"{page}: {path}"

@@ -359,5 +359,5 @@ def test_make_help_lists_the_targets() -> None:
     environment = f"VENV={Path(sys.executable).parent.parent}"
     env = {name: value for name, value in os.environ.items() if not name.startswith("MAKE")}
     shown = subprocess.run(["make", environment], cwd=ROOT, env=env, capture_output=True, text=True, check=True).stdout
-    for target in ("repro", "test", "lint", "ui", "bench", "help"):
+    for target in ("repro", "test", "test-long", "test-cluster", "lint", "ui", "bench", "help"):
         assert f"make {target} " in shown

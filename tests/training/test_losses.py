@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import get_args
+
 import pytest
 import torch
 from hypothesis import given, settings
@@ -12,7 +14,7 @@ from torch.nn.functional import logsigmoid
 from dcgan.training import losses
 from dcgan.training.gradient_penalty import gradient_penalty
 
-LOSSES: tuple[losses.Loss, ...] = ("bce", "minimax", "hinge", "lsgan", "relativistic")
+LOSSES: tuple[losses.Loss, ...] = get_args(losses.Loss)
 LOGITS = st.integers(1, 6).flatmap(
     lambda n: st.tuples(*[st.lists(st.floats(-8, 8, width=32), min_size=n, max_size=n)] * 2)
 )

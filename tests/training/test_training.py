@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import replace
 from functools import cache
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, get_args
 
 import numpy as np
 import numpy.typing as npt
@@ -35,6 +35,7 @@ from dcgan.training import curves, loop
 from dcgan.training.batches import batches, digest
 from dcgan.training.checkpoint import CheckpointStore
 from dcgan.training.loop import Nobody, Result, train
+from dcgan.training.losses import Loss
 from dcgan.training.step import COLUMNS, PENALTY_INTERVAL, Recipe, Trainer
 
 Pixels = npt.NDArray[np.uint8]
@@ -142,7 +143,7 @@ def test_every_preset_trains(tmp_path: Path, faces: Path, name: str) -> None:
 
 
 KINDS: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
-    **{loss: ({}, {"loss": loss}) for loss in ("bce", "minimax", "hinge", "lsgan", "relativistic")},
+    **{loss: ({}, {"loss": loss}) for loss in get_args(Loss)},
     "smoothed": ({}, {"label_smoothing": 0.1}),
     "linear": ({"architecture": "linear"}, {}),
     "uniform": ({"latent": "uniform"}, {}),
