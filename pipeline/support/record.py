@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from support.digests import md5
-from support.lineage import data_params, open_run, tell_lineage, training_params
+from support.run_identity import data_params, open_run, tell_lineage, training_params
 from support.stage import FOLDER, GENERATOR, INVENTORY, MAIN_ROOT, NEIGHBOURS, PICTURES, REPORTS
 
 from dcgan.system.files import sha256

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from support.digests import md5
-from support.lineage import data_params, open_run, tell_lineage
+from support.run_identity import data_params, open_run, tell_lineage
 from support.stage import GENERATOR, MAIN_ROOT
 
 from dcgan.system.files import sha256

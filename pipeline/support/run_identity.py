@@ -1,4 +1,4 @@
-"""What a run is known by: code, commit, experiment, parameters, machine. Nothing of it goes into an out."""
+"""What a run is named and known by: code, commit, experiment, parameters, machine. Nothing of it goes into an out."""
 
 from __future__ import annotations
 
