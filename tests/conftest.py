@@ -18,6 +18,11 @@ FACES_DRAWN = 240
 os.environ["OMP_NUM_THREADS"] = "1"
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """The whole pipeline's tests first, which take longest, so that no worker begins with them when the other ends."""
+    items.sort(key=lambda item: "pipeline" not in item.path.parts)
+
+
 @pytest.fixture(scope="module")
 def one_thread() -> Iterator[None]:
     """As fast on few pictures, and not slowed down by whatever else the machine does."""
