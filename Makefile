@@ -44,6 +44,9 @@ test: $(INSTALLED) ## Run the tests: minutes
 test-long: $(INSTALLED) ## Run the tests that take minutes by their nature: sweeps, kills, clones, several processes
 	@$(BIN)/python -m pytest -n 2 --dist loadfile -m long
 
+test-cluster: $(INSTALLED) ## Run the tests that need a real Slurm
+	@$(BIN)/python -m pytest -m cluster tests/cluster
+
 lint: $(INSTALLED) ## Check style and types
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
