@@ -16,6 +16,11 @@ from dcgan.params import load_preset, write_preset
 ROOT = Path(__file__).resolve().parents[2]
 
 
+def other_system(sources: Path) -> str:
+    """The PYTHONPATH with which Python lacks what Linux and glibc alone have, for code in `sources`."""
+    return os.pathsep.join([str(sources), str(Path(__file__).parent / "other_system")])
+
+
 class Project:
     """A copy of this project as a git repository of its own, with settings small enough for a test."""
 
@@ -58,10 +63,6 @@ class Project:
             text, count = re.subn(rf"(?m)^{key}:[^#\n]*", f"{key}: {value} ", text)
             assert count == 1, key
         path.write_text(text)
-
-    def on_another_system(self) -> dict[str, str]:
-        """The variables with which Python lacks what Linux and glibc alone have (see `other_system`)."""
-        return {"PYTHONPATH": os.pathsep.join([self.env["PYTHONPATH"], str(Path(__file__).parent / "other_system")])}
 
     def run(self, *command: str, check: bool = False, **env: str) -> subprocess.CompletedProcess[str]:
         """Runs a command in the project; its output is in `stdout`, what it says of errors too."""

@@ -10,7 +10,7 @@ from pathlib import Path
 import mlflow
 import pandas as pd
 import pytest
-from project import Project, runs
+from project import Project, other_system, runs
 
 from dcgan.system.files import sha256
 
@@ -75,8 +75,8 @@ def test_one_of_them_is_rebuilt_in_a_fresh_clone(swept: Project, tmp_path: Path)
     swept.run("git", "clone", "-q", ".", str(clone.folder), check=True)
     store = f"sqlite:///{swept.folder / 'mlflow.db'}"
     words = ["reproduce", run.info.run_id, "--go", "--into", str(tmp_path / "rebuilt")]
-    variables = clone.on_another_system() | {"MLFLOW_TRACKING_URI": store}  # the command's own; stages are as ever
-    result = clone.run("python", "-m", "dcgan", *words, **variables)
+    path = other_system(clone.folder / "src")  # the command's own; the stages that it starts are as ever
+    result = clone.run("python", "-m", "dcgan", *words, MLFLOW_TRACKING_URI=store, PYTHONPATH=path)
     assert result.returncode == 0, result.stdout
     assert sha256(tmp_path / "rebuilt" / "models" / "generator.safetensors") == run.data.tags["generator_sha256"]
     assert "generator.safetensors: the same bytes" in result.stdout and "the same frechet_distance" in result.stdout

@@ -19,7 +19,7 @@ import pytest
 import yaml
 from mistakes import MISTAKES
 from pictures import drawn, encoded
-from project import ROOT, Project, runs
+from project import ROOT, Project, other_system, runs
 
 from dcgan.networks import read_metadata
 
@@ -176,7 +176,7 @@ def test_the_best_generator_is_kept_when_asked(project: Project) -> None:
 
 def test_a_run_is_complete_where_linux_calls_are_missing(project: Project) -> None:
     project.set(("epochs", "1"))
-    result = project.run("dvc", "repro", "train", **project.on_another_system())
+    result = project.run("dvc", "repro", "train", PYTHONPATH=other_system(project.folder / "src"))
     assert result.returncode == 0 and "cannot be told" not in result.stdout, result.stdout
     ordinary, elsewhere = (run.data.tags for run in runs(project))
     differing = {"mlflow.runName", "evaluation", "mlflow.loggedModels", "mlflow.log-model.history"}
@@ -195,8 +195,9 @@ def test_several_processes_measure_what_one_does(project: Project) -> None:
     found = []
     for processes in "12":
         for stage in ("reference", "evaluate"):
-            variables = project.on_another_system() | {"DCGAN_PROCESSES": processes}
-            result = project.run(sys.executable, f"pipeline/{stage}.py", **variables)
+            path = other_system(project.folder / "src")
+            command = (sys.executable, f"pipeline/{stage}.py")
+            result = project.run(*command, DCGAN_PROCESSES=processes, PYTHONPATH=path)
             assert result.returncode == 0, result.stdout
         found.append([project.read(name) for name in names])
     assert found[0] == found[1]

@@ -771,59 +771,6 @@ def test_distances_stand_in_the_row_of_their_step() -> None:
     assert [row["quick_frechet_distance"] for row in rows] == pytest.approx([math.nan, 30, math.nan, 20], nan_ok=True)
 
 
-# The machine.
-
-
-def has_gpu(monkeypatch: pytest.MonkeyPatch, capability: tuple[int, int] | None, count: int = 1) -> None:
-    monkeypatch.setattr(torch.cuda, "is_available", lambda: capability is not None)
-    monkeypatch.setattr(torch.cuda, "device_count", lambda: count)
-    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda *_: capability)
-
-
-def test_a_gpu_that_is_not_there_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
-    has_gpu(monkeypatch, None)
-    with pytest.raises(UserError, match="ngpu: 1"):
-        hardware.resolve(1, "auto")
-
-
-def test_more_gpus_than_there_are_are_named(monkeypatch: pytest.MonkeyPatch) -> None:
-    has_gpu(monkeypatch, (9, 0), count=2)
-    assert hardware.resolve(2, "auto").device == torch.device("cuda", 0)
-    with pytest.raises(UserError, match="ngpu: 4 asks for 4 CUDA GPUs, and torch sees 2 here"):
-        hardware.resolve(4, "auto")
-
-
-def test_each_rank_takes_the_gpu_of_its_number(monkeypatch: pytest.MonkeyPatch) -> None:
-    has_gpu(monkeypatch, (9, 0), count=2)
-    for ngpu in ("auto", 1, 2):
-        assert hardware.resolve(ngpu, "auto", local_rank=1).device == torch.device("cuda", 1)
-        with pytest.raises(UserError, match="3 CUDA GPUs"):
-            hardware.resolve(ngpu, "auto", local_rank=2)
-    assert hardware.resolve(0, "fp32", local_rank=5) == CPU
-
-
-@pytest.mark.parametrize(("native", "expected"), [(True, "bf16"), (False, "fp32")])
-def test_without_a_gpu_the_cpu_is_taken(monkeypatch: pytest.MonkeyPatch, native: bool, expected: str) -> None:
-    has_gpu(monkeypatch, None)
-    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: {"avx512_bf16": native})
-    for ngpu in (0, "auto"):
-        assert hardware.resolve(ngpu, "fp32") == CPU
-        assert hardware.resolve(ngpu, "bf16") == Hardware(CPU.device, "bf16")
-        assert hardware.resolve(ngpu, "auto").precision == expected
-
-
-@pytest.mark.parametrize(("capability", "expected"), [((7, 5), "fp32"), ((8, 0), "bf16"), ((9, 0), "bf16")])
-def test_with_a_gpu_it_is_taken_unless_it_is_declined(
-    monkeypatch: pytest.MonkeyPatch, capability: tuple[int, int], expected: str
-) -> None:
-    has_gpu(monkeypatch, capability)
-    for ngpu in (1, "auto"):
-        machine = hardware.resolve(ngpu, "auto")
-        assert machine.device.type == "cuda" and machine.precision == expected
-        assert hardware.resolve(ngpu, "fp32").precision == "fp32"
-    assert hardware.resolve(0, "fp32") == CPU
-
-
 # It learns.
 
 
