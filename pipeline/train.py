@@ -7,7 +7,7 @@ from pathlib import Path
 
 from support.digests import code_digest
 from support.environment import from_environment
-from support.launch import launch, stop_when_told
+from support.launch_ranks import launch, stop_when_told
 from support.runtime import record_runtime
 from support.signals import stop_signal
 from support.stage import DISCRIMINATOR, FACES, GENERATOR, MAIN_ROOT, REPORTS, run

@@ -47,7 +47,7 @@ def test_an_empty_string_is_nothing() -> None:
 
 def test_several_mistakes_are_told_together() -> None:
     with pytest.raises(UserError) as error:
-        params.validate(AVATARS | {"lr": -1, "loss": "wgan", "dropout": 0.5})
+        params.validate(AVATARS | {"lr": -1, "loss": "no_such_loss", "dropout": 0.5})
     lines = str(error.value).splitlines()
     assert [line.split(": ")[1] for line in lines] == ["lr", "loss", "dropout"]
 

@@ -15,6 +15,7 @@ from dcgan import params
 DOCS = sorted((ROOT / "docs").glob("*.md"))
 README = (ROOT / "README.md").read_text()
 LOCK = yaml.safe_load((ROOT / "dvc.lock").read_text())["stages"]
+STAGES = yaml.safe_load((ROOT / "dvc.yaml").read_text())["stages"]
 METRICS = json.loads((ROOT / "reports" / "metrics.json").read_text())
 
 
@@ -42,6 +43,7 @@ def test_the_lock_was_made_with_the_committed_parameters_and_code() -> None:
     for name, stage in LOCK.items():
         for key, value in stage.get("params", {}).get("params.yaml", {}).items():
             assert values[key] == value, f"{name}: {key}"
+        assert {dep["path"] for dep in stage["deps"]} == set(STAGES[name]["deps"]), name
         for dep in stage["deps"]:
             if dep["path"].startswith(("src/", "pipeline/")):
                 assert md5(dep["path"]) == dep["md5"], f"{dep['path']} has changed since dvc.lock; run `make repro`"

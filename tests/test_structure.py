@@ -40,7 +40,7 @@ EXEMPT = {
     "src/dcgan/system/errors.py": "holds exceptions that end a stage",
     "src/dcgan/system/progress.py": "prints alone",
     "src/dcgan/system/stopwatch.py": "measures times alone",
-    "src/dcgan/system/workers.py": "starts processes; a test compares the bytes of one and of two",
+    "src/dcgan/system/worker_pool.py": "starts processes; a test compares the bytes of one and of two",
     "pipeline/support": "starts, ends and describes a stage; what is written there goes to MLflow and runtime.json",
 }
 NOT_EXEMPT = {"pipeline/support/feature_network.py": "chooses device, threads and graph of what is measured"}

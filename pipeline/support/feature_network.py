@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from support.environment import from_environment
-from support.launch import launch, stop_when_told
+from support.launch_ranks import launch, stop_when_told
 from support.stage import WEIGHTS
 
 from dcgan.system.errors import UserError

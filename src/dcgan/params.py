@@ -56,9 +56,9 @@ class Section(BaseModel):
 class DownloadParams(Section):
     dataset: Dataset = Field(description="where the pictures come from")
     dataset_size: int | None = Field(
-        ge=1, le=10_000_000, description="pictures: how many avatars are drawn, or the most taken of another data set"
+        ge=1, le=10_000_000, description="pictures: how many are drawn, or the most that are taken of others"
     )
-    dataset_seed: int = Field(ge=0, lt=2**32, description="seed of the drawn avatars, apart from `seed`")
+    dataset_seed: int = Field(ge=0, lt=2**32, description="seed of drawn pictures, apart from `seed`")
 
 
 class InventoryParams(Section):
@@ -137,6 +137,8 @@ class Params(DownloadParams, CropParams, TrainParams, EvaluateParams):
 SectionT = TypeVar("SectionT", bound=Section)
 
 # The side of the pictures that a source publishes, where it is one number.
+_DRAWN = {"avatars"}  # of so many pictures as dataset_size says
+# The shorter side of the pictures in pixels, where it is known.
 _SOURCE_SIDE = {"avatars": 178, "celeba": 178, "cifar10": 32}
 
 
@@ -192,8 +194,8 @@ def _allowed(field: FieldInfo) -> str:
 
 
 def _impossible_combination(p: Params) -> str | None:
-    if p.dataset == "avatars" and p.dataset_size is None:
-        return "dataset_size: it is empty, but dataset: avatars draws as many pictures as it says; give a number."
+    if p.dataset in _DRAWN and p.dataset_size is None:
+        return f"dataset_size: it is empty, but dataset: {p.dataset} draws as many pictures as it says; give a number."
     if p.dataset_size is not None and p.batch_size > p.dataset_size:
         return (
             f"batch_size: {p.batch_size} is more than dataset_size: {p.dataset_size}; lower the one or raise the other."
@@ -217,7 +219,7 @@ def _impossible_combination(p: Params) -> str | None:
         )
     if p.keep == "best" and not p.distance_kimg:
         return "keep: best needs distances while training; give distance_kimg above 0, or keep: last."
-    if p.label_smoothing and p.loss in ("hinge", "relativistic"):
+    if p.label_smoothing and p.loss not in ("bce", "minimax", "lsgan"):
         return (
             f"label_smoothing: {p.label_smoothing} has no meaning with loss: {p.loss}, which has no labels; "
             "give 0, or loss: bce, minimax or lsgan."

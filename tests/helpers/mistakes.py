@@ -31,7 +31,7 @@ MISTAKES = [
     Mistake("boolean for a number", _value("ngf", "true"), ("ngf", "True", "whole number")),
     Mistake("word for a boolean", _value("augment", "maybe"), ("augment", "maybe", "true or false")),
     Mistake("list", _value("lr", "[0.001, 0.002]"), ("lr", "[0.001, 0.002]", "number")),
-    Mistake("unknown choice", _value("loss", "wasserstein"), ("loss", "wasserstein", "bce", "relativistic")),
+    Mistake("unknown choice", _value("loss", "no_such_loss"), ("loss", "no_such_loss", "bce", "relativistic")),
     Mistake("wrong case", _value("fid_network", "Inception"), ("fid_network", "Inception", "inception")),
     Mistake("no power of two", _value("image_size", "96"), ("image_size", "96", "64", "128")),
     Mistake("empty", _value("nz", ""), ("nz", "None", "whole number")),

@@ -280,7 +280,7 @@ import json, os, sys, time
 from pathlib import Path
 
 sys.path.insert(0, "pipeline")
-from support.launch import launch, stop_when_told
+from support.launch_ranks import launch, stop_when_told
 from support.signals import stop_signal
 from support.stage import run
 from dcgan.system import ranks

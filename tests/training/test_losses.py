@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 from torch.nn.functional import logsigmoid
 
+from dcgan import params
 from dcgan.training import losses
 from dcgan.training.gradient_penalty import gradient_penalty
 
@@ -19,6 +20,10 @@ LOGITS = st.integers(1, 6).flatmap(
     lambda n: st.tuples(*[st.lists(st.floats(-8, 8, width=32), min_size=n, max_size=n)] * 2)
 )
 examples = settings(deadline=None, max_examples=30)
+
+
+def test_params_yaml_offers_each_loss() -> None:
+    assert get_args(params.Loss) == get_args(losses.Loss)
 
 
 def tensors(pair: tuple[list[float], list[float]]) -> tuple[Tensor, Tensor]:

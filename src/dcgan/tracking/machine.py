@@ -13,7 +13,7 @@ from pathlib import Path
 import psutil
 
 from dcgan.system.hardware import processor
-from dcgan.system.workers import cores
+from dcgan.system.worker_pool import cores
 from dcgan.tracking.private import command_line, environment
 
 _VARIABLES = ("DCGAN_", "DVC_", "OMP_", "CUDA_", "CELEBA_")

@@ -33,7 +33,7 @@ def discriminator_loss(loss: Loss, real: Tensor, fake: Tensor, label_smoothing: 
 
 
 def generator_loss(loss: Loss, real: Tensor, fake: Tensor) -> Tensor:
-    """What the generator minimises. Only the relativistic loss looks at `real`."""
+    """What the generator minimises. Only the relativistic loss looks at `real`; a step spares others that pass."""
     match loss:
         case "bce":  # maximise log D(G(z)): Goodfellow et al. 2014, section 3
             return softplus(-fake).mean()

@@ -22,7 +22,7 @@ from dcgan.data.index import Source, write_index, zip_member
 from dcgan.data.request import Request
 from dcgan.data.sources import celeba
 from dcgan.system.progress import progress
-from dcgan.system.workers import worker_pool
+from dcgan.system.worker_pool import worker_pool
 
 SOURCE = Source(
     name="avatars drawn by python_avatars, in CelebA's layout",
@@ -162,7 +162,7 @@ def _draw(seed: int, i: int) -> bytes:
 
 def bring(raw: Path, request: Request) -> None:
     """What the stage `download` calls."""
-    assert request.size is not None, "the schema asks for it"
+    assert request.size is not None, "params.py asks for a number"
     prepare(raw, request.size, request.seed)
 
 
