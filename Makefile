@@ -27,8 +27,9 @@ install: $(INSTALLED) ## Prepare the environment in .venv (PYTHON=python3.13 for
 $(INSTALLED):
 	@$(PYTHON) -c 'import sys; sys.exit("Python 3.11 or newer is needed; name one: make PYTHON=/path/to/python3" if sys.version_info < (3, 11) else 0)'
 	$(PYTHON) -m venv $(VENV)
-	@# Of thousands of modules most are never imported, and need not be compiled.
 	$(BIN)/python -m pip install --disable-pip-version-check --quiet --no-compile $(PIP_OPTIONS) -r requirements.txt
+	@# On all cores, where pip would use one; some packages hold templates that are no Python.
+	@$(BIN)/python -m compileall -q -j 0 $(VENV)/lib >/dev/null || true
 	$(BIN)/python -m pip install --disable-pip-version-check --quiet --no-deps --editable .
 	@rm -f $(VENV)/.installed-*
 	@touch $@

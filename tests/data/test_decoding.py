@@ -47,11 +47,13 @@ def assert_close(face: Pixels, definition: Pixels) -> None:
     """Within 1 level of Pillow's resizing, and on average within 0.1.
 
     Both round within 1 level of the exact filter; now and then to either side of it, 2 apart: one level in a thousand
-    is more than was found in 4,000 pictures.
+    is more than was found in 4,000 pictures. The mean of n levels of which a tenth differ scatters by sqrt(0.09 / n):
+    four times that is allowed for, which in a face of 32x32 is 0.04.
     """
     assert face.shape == definition.shape
     difference = np.abs(face.astype(int) - definition)
-    assert difference.max() <= 2 and (difference > 1).mean() <= 0.001 and difference.mean() <= 0.1
+    assert difference.max() <= 2 and (difference > 1).mean() <= 0.001
+    assert difference.mean() <= 0.1 + 4 * (0.09 / difference.size) ** 0.5
 
 
 def test_all_formats_can_be_read_here() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -21,6 +22,11 @@ def other_system(sources: Path) -> str:
     return os.pathsep.join([str(sources), str(Path(__file__).parent / "other_system")])
 
 
+def _others_on_the_path() -> list[str]:
+    """What the tests' own PYTHONPATH has beside this project, as `other_system`."""
+    return [path for path in os.environ.get("PYTHONPATH", "").split(os.pathsep) if path and Path(path) != ROOT / "src"]
+
+
 class Project:
     """A copy of this project as a git repository of its own, with settings small enough for a test."""
 
@@ -31,7 +37,7 @@ class Project:
         self.env = {k: v for k, v in os.environ.items() if not k.startswith(("DVC_", "MLFLOW_", "DCGAN_", "MAKE"))}
         self.env |= {
             "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
-            "PYTHONPATH": str(folder / "src"),
+            "PYTHONPATH": os.pathsep.join([str(folder / "src"), *_others_on_the_path()]),
             "GIT_AUTHOR_NAME": "test",
             "GIT_AUTHOR_EMAIL": "test@example.com",
             "GIT_COMMITTER_NAME": "test",
@@ -54,6 +60,11 @@ class Project:
         for words in (["init", "-q", "-b", "main"], ["add", "-A"], ["commit", "-q", "-m", "project"]):
             project.run("git", *words, check=True)
         return project
+
+    def copied_to(self, folder: Path) -> Project:
+        """A copy, cache, runs and checkpoints included."""
+        shutil.copytree(self.folder, folder)
+        return Project(folder)
 
     def set(self, *values: tuple[str, str]) -> None:
         """Writes values into params.yaml, as an editor would."""
@@ -79,6 +90,11 @@ class Project:
 
     def read(self, name: str) -> bytes:
         return (self.folder / name).read_bytes()
+
+
+def ran(output: str) -> list[str]:
+    """The stages that `dvc repro` or `dvc exp run` says it has run."""
+    return [line.split("'")[1] for line in output.splitlines() if line.startswith("Running stage")]
 
 
 def runs(project: Project) -> list[Run]:

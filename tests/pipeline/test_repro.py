@@ -5,11 +5,8 @@ from __future__ import annotations
 import json
 import os
 import re
-import shutil
-import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 from typing import Any
 
@@ -18,10 +15,7 @@ import pandas as pd
 import pytest
 import yaml
 from mistakes import MISTAKES
-from pictures import drawn, encoded
-from project import ROOT, Project, other_system, runs
-
-from dcgan.networks import read_metadata
+from project import ROOT, Project, ran, runs
 
 STAGES = ["inventory", "download", "weights", "crop", "train", "sample", "reference", "evaluate", "report"]
 
@@ -29,13 +23,7 @@ STAGES = ["inventory", "download", "weights", "crop", "train", "sample", "refere
 @pytest.fixture
 def project(reproduced: Project, tmp_path: Path) -> Project:
     """A copy of the reproduced project that a test may change, cache and runs included."""
-    folder = tmp_path / "dcgan"
-    shutil.copytree(reproduced.folder, folder)
-    return Project(folder)
-
-
-def ran(output: str) -> list[str]:
-    return [line.split("'")[1] for line in output.splitlines() if line.startswith("Running stage")]
+    return reproduced.copied_to(tmp_path / "dcgan")
 
 
 def outs(project: Project) -> list[str]:
@@ -109,24 +97,6 @@ def test_the_run_says_what_it_was_made_of(reproduced: Project) -> None:
     assert set(told) == set(STAGES)
 
 
-def test_an_experiment_runs_what_depends_on_it_and_stands_beside_the_first(project: Project) -> None:
-    result = project.run("dvc", "exp", "run", "-S", "lr=1e-5")
-    assert result.returncode == 0, result.stdout
-    assert ran(result.stdout) == ["train", "sample", "evaluate", "report"]
-    first, second = runs(project)
-    assert first.data.params["lr"] == "0.001" and float(second.data.params["lr"]) == 1e-5
-    assert second.data.tags["dvc_experiment"] == second.info.run_name
-    # An evaluation with other settings recomputes neither the training nor the reference.
-    result = project.run("dvc", "exp", "run", "-S", "fid_samples=24")
-    assert result.returncode == 0, result.stdout
-    assert ran(result.stdout) == ["evaluate", "report"]
-    third = runs(project)[2]
-    assert third.data.tags["trained_in"] == second.info.run_id and third.data.params["fid_samples"] == "24"
-    # Going back restores the first results from DVC's cache, without running anything or adding a run.
-    project.run("git", "checkout", "-q", ".", check=True)
-    assert ran(project.run("dvc", "repro").stdout) == [] and len(runs(project)) == 3
-
-
 def test_a_result_that_no_store_has_seen_is_imported_by_sync_alone(project: Project) -> None:
     (project.folder / "mlflow.db").unlink()
     assert ran(project.run("dvc", "repro").stdout) == [] and not (project.folder / "mlflow.db").exists()
@@ -148,61 +118,6 @@ def test_a_result_that_no_store_has_seen_is_imported_by_sync_alone(project: Proj
     assert result.returncode == 1 and "not what dvc.lock says (train)" in result.stdout and len(runs(project)) == 1
 
 
-@pytest.mark.long
-def test_a_clone_gives_the_same_lock_and_its_own_store_the_same_distance(reproduced: Project, tmp_path: Path) -> None:
-    clone = Project(tmp_path / "clone")
-    reproduced.run("git", "clone", "-q", ".", str(clone.folder), check=True)
-    (clone.folder / "dvc.lock").unlink()
-    result = clone.run("dvc", "repro")
-    assert result.returncode == 0, result.stdout
-    assert ran(result.stdout) == STAGES
-    assert clone.read("dvc.lock") == reproduced.read("dvc.lock")
-    (run,) = runs(clone)
-    assert run.data.metrics["frechet_distance"] == json.loads(clone.read("reports/metrics.json"))["frechet_distance"]
-
-
-def test_the_best_generator_is_kept_when_asked(project: Project) -> None:
-    project.set(("distance_kimg", "0.016"), ("keep", "best"))
-    result = project.run("dvc", "repro", "train")
-    assert result.returncode == 0, result.stdout
-    table = pd.read_csv(project.folder / "reports" / "losses.csv")
-    best = table["step"][table["quick_frechet_distance"].argmin()]
-    about = read_metadata(project.folder / "models" / "generator.safetensors")
-    assert about["keep"] == "best" and about["step"] == best and table["quick_frechet_distance"].notna().all()
-    run = runs(project)[1]
-    curve = mlflow.MlflowClient().get_metric_history(run.info.run_id, "quick_frechet_distance")
-    assert [point.step for point in curve] == table["step"].tolist()
-
-
-def test_a_run_is_complete_where_linux_calls_are_missing(project: Project) -> None:
-    project.set(("epochs", "1"))
-    result = project.run("dvc", "repro", "train", PYTHONPATH=other_system(project.folder / "src"))
-    assert result.returncode == 0 and "cannot be told" not in result.stdout, result.stdout
-    ordinary, elsewhere = (run.data.tags for run in runs(project))
-    differing = {"mlflow.runName", "evaluation", "mlflow.loggedModels", "mlflow.log-model.history"}
-    assert set(ordinary) - differing == set(elsewhere) - differing
-    assert elsewhere["processor"] and elsewhere["cores"] == ordinary["cores"] and elsewhere["git_dirty"] == "true"
-    runtime = json.loads(project.read("reports/runtime.json"))["train"]
-    assert 100 < runtime["peak_memory_mb"] < 100_000
-
-
-@pytest.mark.long
-def test_several_processes_measure_what_one_does(project: Project) -> None:
-    """Also where one of several would have fewer threads than a single one, and where Linux's calls are missing."""
-    del project.env["OMP_NUM_THREADS"]
-    project.env["DCGAN_TRACKING"] = "0"
-    names = ("data/reference/statistics.safetensors", "data/reference/train.npy", "reports/metrics.json")
-    found = []
-    for processes in "12":
-        for stage in ("reference", "evaluate"):
-            path = other_system(project.folder / "src")
-            command = (sys.executable, f"pipeline/{stage}.py")
-            result = project.run(*command, DCGAN_PROCESSES=processes, PYTHONPATH=path)
-            assert result.returncode == 0, result.stdout
-        found.append([project.read(name) for name in names])
-    assert found[0] == found[1]
-
-
 def test_faces_that_are_written_have_the_distance_that_was_measured(project: Project) -> None:
     """Anyone can check the number from picture files."""
     for words in (["generate", "--count", "32", "--out", "generated"], ["faces", "--split", "train", "--out", "real"]):
@@ -212,83 +127,6 @@ def test_faces_that_are_written_have_the_distance_that_was_measured(project: Pro
     assert found
     metrics = json.loads(project.read("reports/metrics.json"))
     assert float(found[1]) == pytest.approx(metrics["frechet_distance"], rel=1e-5)
-
-
-def test_a_changed_folder_is_cropped_anew_and_harms_no_other_data_set(project: Project) -> None:
-    own = project.folder / "data" / "folder"
-    for i in range(40):
-        (own / f"{i}.png").write_bytes(encoded(drawn("RGB", 50, 40, i)))
-    # Another data set looks at the list alone, which is empty for it.
-    assert set(ran(project.run("dvc", "repro", "crop").stdout)) <= {"inventory"}
-
-    project.set(("dataset", "folder"))
-    result = project.run("dvc", "repro", "crop")
-    assert ran(result.stdout) == ["inventory", "download", "crop"], result.stdout
-    card = json.loads(project.read("reports/data.json"))
-    assert sum(card["faces"].values()) == 40 and card["source"]["name"] == "the pictures in data/folder"
-    assert ran(project.run("dvc", "repro", "crop").stdout) == []
-
-    before = project.read("data/faces/train.npy")
-    name = pd.read_parquet(project.folder / "data" / "faces" / "faces.parquet")["file"][0]
-    (own / name).write_bytes(encoded(drawn("RGB", 50, 40, 99)))
-    assert ran(project.run("dvc", "repro", "crop").stdout) == ["inventory", "download", "crop"]
-    assert project.read("data/faces/train.npy") != before
-
-    # Without pictures, the folder that is asked for is named, and the other data set is as it was.
-    for path in own.glob("*.png"):
-        path.unlink()
-    result = project.run("dvc", "repro", "crop")
-    assert result.returncode != 0 and "dataset: folder needs pictures in data/folder" in result.stdout
-    project.set(("dataset", "avatars"))
-    result = project.run("dvc", "repro")
-    assert result.returncode == 0 and set(ran(result.stdout)) <= {"inventory"}, result.stdout
-
-
-OUTS = ("models/generator.safetensors", "models/discriminator.safetensors", "reports/losses.csv")
-
-
-@pytest.fixture(scope="module")
-def undisturbed(reproduced: Project, tmp_path_factory: pytest.TempPathFactory) -> Project:
-    """A copy that was trained for more epochs in one go."""
-    project = Project(tmp_path_factory.mktemp("undisturbed") / "dcgan")
-    shutil.copytree(reproduced.folder, project.folder, ignore=shutil.ignore_patterns("checkpoints"))
-    project.set(("epochs", "12"))
-    result = project.run(sys.executable, "pipeline/train.py", DCGAN_TRACKING="0")
-    assert result.returncode == 0, result.stdout
-    return project
-
-
-@pytest.mark.long
-@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM, signal.SIGINT])
-def test_a_training_that_is_stopped_goes_on_and_ends_in_the_same_bytes(
-    project: Project, undisturbed: Project, number: signal.Signals
-) -> None:
-    shutil.rmtree(project.folder / "checkpoints")
-    project.set(("epochs", "12"))
-    tracked = number != signal.SIGINT  # which to the training is as SIGTERM
-    project.env["DCGAN_TRACKING"] = str(int(tracked))
-    process = subprocess.Popen(
-        [sys.executable, "pipeline/train.py"],
-        cwd=project.folder,
-        env=project.env | {"DCGAN_CHECKPOINT_MINUTES": "0"},
-        stderr=subprocess.PIPE,
-        text=True,
-    )
-    while not list((project.folder / "checkpoints").glob("*/[0-9]*.safetensors")):
-        assert process.poll() is None, process.communicate()[1]
-        time.sleep(0.01)  # polls; the outcome does not depend on how long it takes
-    process.send_signal(number)
-    process.communicate()
-    assert process.returncode == (-9 if number == signal.SIGKILL else 128 + number)
-    result = project.run("dvc", "repro", "train")
-    assert result.returncode == 0, result.stdout
-    for name in OUTS:
-        assert project.read(name) == undisturbed.read(name), name
-    if tracked:
-        first, second = runs(project)
-        assert first.info.status == second.info.status == "FINISHED"
-        curve = mlflow.MlflowClient().get_metric_history(second.info.run_id, "d_loss")
-        assert [point.step for point in curve] == [36]  # told at the end, whoever came to it
 
 
 def test_a_result_that_dvc_lost_is_taken_from_the_final_checkpoint(project: Project) -> None:

@@ -1,0 +1,92 @@
+"""`dvc exp run` in a copy of the project, where the calls are missing that Linux alone has."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import mlflow
+import pandas as pd
+import pytest
+from pictures import drawn, encoded
+from project import Project, other_system, ran, runs
+
+from dcgan.networks import read_metadata
+
+
+@pytest.fixture(scope="module")
+def experiment(reproduced: Project, tmp_path_factory: pytest.TempPathFactory) -> Project:
+    """A copy after an experiment with another learning rate that keeps its best generator."""
+    project = reproduced.copied_to(tmp_path_factory.mktemp("experiment") / "dcgan")
+    changes = ("-S", "lr=1e-5", "-S", "distance_kimg=0.016", "-S", "keep=best")
+    result = project.run("dvc", "exp", "run", *changes, PYTHONPATH=other_system(project.folder / "src"))
+    assert result.returncode == 0 and "cannot be told" not in result.stdout, result.stdout
+    assert ran(result.stdout) == ["train", "sample", "evaluate", "report"]
+    return project
+
+
+def test_an_experiment_stands_beside_the_first_run(experiment: Project) -> None:
+    first, second = runs(experiment)
+    assert first.data.params["lr"] == "0.001" and float(second.data.params["lr"]) == 1e-5
+    assert second.data.tags["dvc_experiment"] == second.info.run_name
+
+
+def test_its_run_is_complete_without_the_calls_of_linux(experiment: Project) -> None:
+    ordinary, elsewhere = (run.data.tags for run in runs(experiment))
+    assert set(ordinary) <= set(elsewhere) and elsewhere["git_dirty"] == "true"
+    assert elsewhere["processor"] and elsewhere["cores"] == ordinary["cores"]
+    runtime = json.loads(experiment.read("reports/runtime.json"))["train"]
+    assert 100 < runtime["peak_memory_mb"] < 100_000
+
+
+def test_the_best_generator_is_kept_when_asked(experiment: Project) -> None:
+    table = pd.read_csv(experiment.folder / "reports" / "losses.csv")
+    best = table["step"][table["quick_frechet_distance"].argmin()]
+    about = read_metadata(experiment.folder / "models" / "generator.safetensors")
+    assert about["keep"] == "best" and about["step"] == best and table["quick_frechet_distance"].notna().all()
+    run = runs(experiment)[1]
+    curve = mlflow.MlflowClient().get_metric_history(run.info.run_id, "quick_frechet_distance")
+    assert [point.step for point in curve] == table["step"].tolist()
+
+
+def test_another_evaluation_trains_nothing_and_the_way_back_computes_nothing(experiment: Project) -> None:
+    second = runs(experiment)[1]
+    result = experiment.run("dvc", "exp", "run", "-S", "fid_samples=24")
+    assert result.returncode == 0, result.stdout
+    assert ran(result.stdout) == ["evaluate", "report"]
+    third = runs(experiment)[2]
+    assert third.data.tags["trained_in"] == second.info.run_id and third.data.params["fid_samples"] == "24"
+    # The first results come from DVC's cache, without running anything or adding a run.
+    experiment.run("git", "checkout", "-q", ".", check=True)
+    assert ran(experiment.run("dvc", "repro").stdout) == [] and len(runs(experiment)) == 3
+
+
+def test_a_changed_folder_is_cropped_anew_and_harms_no_other_data_set(reproduced: Project, tmp_path: Path) -> None:
+    project = reproduced.copied_to(tmp_path / "dcgan")
+    own = project.folder / "data" / "folder"
+    for i in range(40):
+        (own / f"{i}.png").write_bytes(encoded(drawn("RGB", 50, 40, i)))
+    # Another data set looks at the list alone, which is empty for it.
+    assert set(ran(project.run("dvc", "repro", "crop").stdout)) <= {"inventory"}
+
+    project.set(("dataset", "folder"))
+    result = project.run("dvc", "repro", "crop")
+    assert ran(result.stdout) == ["inventory", "download", "crop"], result.stdout
+    card = json.loads(project.read("reports/data.json"))
+    assert sum(card["faces"].values()) == 40 and card["source"]["name"] == "the pictures in data/folder"
+    assert ran(project.run("dvc", "repro", "crop").stdout) == []
+
+    before = project.read("data/faces/train.npy")
+    name = pd.read_parquet(project.folder / "data" / "faces" / "faces.parquet")["file"][0]
+    (own / name).write_bytes(encoded(drawn("RGB", 50, 40, 99)))
+    assert ran(project.run("dvc", "repro", "crop").stdout) == ["inventory", "download", "crop"]
+    assert project.read("data/faces/train.npy") != before
+
+    # Without pictures, the folder that is asked for is named, and the other data set is as it was.
+    for path in own.glob("*.png"):
+        path.unlink()
+    result = project.run("dvc", "repro", "crop")
+    assert result.returncode != 0 and "dataset: folder needs pictures in data/folder" in result.stdout
+    project.set(("dataset", "avatars"))
+    result = project.run("dvc", "repro")
+    assert result.returncode == 0 and set(ran(result.stdout)) <= {"inventory"}, result.stdout

@@ -1,0 +1,98 @@
+"""Trainings that are stopped, a fresh clone, several processes: each ends in the same bytes."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import mlflow
+import pytest
+import yaml
+from project import Project, other_system, ran, runs
+
+pytestmark = pytest.mark.long
+
+
+@pytest.fixture
+def project(reproduced: Project, tmp_path: Path) -> Project:
+    """A copy of the reproduced project that a test may change, cache and runs included."""
+    return reproduced.copied_to(tmp_path / "dcgan")
+
+
+def test_a_clone_gives_the_same_lock_and_its_own_store_the_same_distance(reproduced: Project, tmp_path: Path) -> None:
+    clone = Project(tmp_path / "clone")
+    reproduced.run("git", "clone", "-q", ".", str(clone.folder), check=True)
+    (clone.folder / "dvc.lock").unlink()
+    result = clone.run("dvc", "repro")
+    assert result.returncode == 0, result.stdout
+    assert ran(result.stdout) == [*yaml.safe_load(clone.read("dvc.yaml"))["stages"]]
+    assert clone.read("dvc.lock") == reproduced.read("dvc.lock")
+    (run,) = runs(clone)
+    assert run.data.metrics["frechet_distance"] == json.loads(clone.read("reports/metrics.json"))["frechet_distance"]
+
+
+def test_several_processes_measure_what_one_does(project: Project) -> None:
+    """Also where one of several would have fewer threads than a single one, and where Linux's calls are missing."""
+    del project.env["OMP_NUM_THREADS"]
+    project.env["DCGAN_TRACKING"] = "0"
+    names = ("data/reference/statistics.safetensors", "data/reference/train.npy", "reports/metrics.json")
+    found = []
+    for processes in "12":
+        for stage in ("reference", "evaluate"):
+            path = other_system(project.folder / "src")
+            command = (sys.executable, f"pipeline/{stage}.py")
+            result = project.run(*command, DCGAN_PROCESSES=processes, PYTHONPATH=path)
+            assert result.returncode == 0, result.stdout
+        found.append([project.read(name) for name in names])
+    assert found[0] == found[1]
+
+
+OUTS = ("models/generator.safetensors", "models/discriminator.safetensors", "reports/losses.csv")
+
+
+@pytest.fixture(scope="module")
+def undisturbed(reproduced: Project, tmp_path_factory: pytest.TempPathFactory) -> Project:
+    """A copy that was trained for more epochs in one go."""
+    project = Project(tmp_path_factory.mktemp("undisturbed") / "dcgan")
+    shutil.copytree(reproduced.folder, project.folder, ignore=shutil.ignore_patterns("checkpoints"))
+    project.set(("epochs", "12"))
+    result = project.run(sys.executable, "pipeline/train.py", DCGAN_TRACKING="0")
+    assert result.returncode == 0, result.stdout
+    return project
+
+
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM, signal.SIGINT])
+def test_a_training_that_is_stopped_goes_on_and_ends_in_the_same_bytes(
+    project: Project, undisturbed: Project, number: signal.Signals
+) -> None:
+    shutil.rmtree(project.folder / "checkpoints")
+    project.set(("epochs", "12"))
+    tracked = number != signal.SIGINT  # which to the training is as SIGTERM
+    project.env["DCGAN_TRACKING"] = str(int(tracked))
+    process = subprocess.Popen(
+        [sys.executable, "pipeline/train.py"],
+        cwd=project.folder,
+        env=project.env | {"DCGAN_CHECKPOINT_MINUTES": "0"},
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    while not list((project.folder / "checkpoints").glob("*/[0-9]*.safetensors")):
+        assert process.poll() is None, process.communicate()[1]
+        time.sleep(0.01)  # polls; the outcome does not depend on how long it takes
+    process.send_signal(number)
+    process.communicate()
+    assert process.returncode == (-9 if number == signal.SIGKILL else 128 + number)
+    result = project.run("dvc", "repro", "train")
+    assert result.returncode == 0, result.stdout
+    for name in OUTS:
+        assert project.read(name) == undisturbed.read(name), name
+    if tracked:
+        first, second = runs(project)
+        assert first.info.status == second.info.status == "FINISHED"
+        curve = mlflow.MlflowClient().get_metric_history(second.info.run_id, "d_loss")
+        assert [point.step for point in curve] == [36]  # told at the end, whoever came to it
