@@ -1,6 +1,6 @@
 """Python without what Linux and glibc alone have; each process that finds this folder on its PYTHONPATH imports it.
 
-Gone are `os.sched_getaffinity`, /proc (but for psutil, which has other ways on other systems), `libc.so.6` and hard
+Gone are `os.sched_getaffinity`, /proc, `libc.so.6` (but for packages that have other ways on other systems) and hard
 links.
 """
 
@@ -17,24 +17,28 @@ from typing import Any
 _open = io.open
 
 
-def _asked_by_psutil() -> bool:
+_PORTABLE = ("/psutil/", "/threadpoolctl.py")
+
+
+def _has_ways_of_its_own() -> bool:
+    """Whether who asks is one of those packages."""
     frame = sys._getframe(2)
     while frame.f_back:
-        if f"{os.sep}psutil{os.sep}" in frame.f_code.co_filename:
+        if any(name in frame.f_code.co_filename for name in _PORTABLE):
             return True
         frame = frame.f_back
     return False
 
 
 def _open_elsewhere(file: Any, *arguments: Any, **options: Any) -> Any:
-    if not isinstance(file, int) and str(file).startswith("/proc/") and not _asked_by_psutil():
+    if not isinstance(file, int) and str(file).startswith("/proc/") and not _has_ways_of_its_own():
         raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), str(file))
     return _open(file, *arguments, **options)
 
 
 class _OtherCDLL(ctypes.CDLL):
     def __init__(self, name: str | None, *arguments: Any, **options: Any) -> None:
-        if name == "libc.so.6":
+        if name == "libc.so.6" and not _has_ways_of_its_own():
             raise OSError(f"{name}: cannot open shared object file: No such file or directory")
         super().__init__(name, *arguments, **options)
 
