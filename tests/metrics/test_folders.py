@@ -381,6 +381,7 @@ def in_their_span(a: Path, b: Path) -> float:
     return float(fid_score.calculate_frechet_distance(m1 @ axes, axes.T @ s1 @ axes, m2 @ axes, axes.T @ s2 @ axes))
 
 
+@pytest.mark.long
 @pytest.mark.filterwarnings("ignore:Matrix is:RuntimeWarning")  # of few pictures, as pytorch-fid's command too
 def test_the_distance_is_that_of_pytorch_fids_command(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, inception_weights: Path, capsys: pytest.CaptureFixture[str]

@@ -97,6 +97,7 @@ def test_the_run_says_what_it_was_made_of(reproduced: Project) -> None:
     assert set(told) == set(STAGES)
 
 
+@pytest.mark.long
 def test_a_result_that_no_store_has_seen_is_imported_by_sync_alone(project: Project) -> None:
     (project.folder / "mlflow.db").unlink()
     assert ran(project.run("dvc", "repro").stdout) == [] and not (project.folder / "mlflow.db").exists()

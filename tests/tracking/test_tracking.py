@@ -405,6 +405,7 @@ def test_one_warning_is_enough_however_often_it_is_tried(
     assert len(spool_of(tmp_path)) == 1
 
 
+@pytest.mark.long
 def test_a_locked_database_is_waited_for(root: Path, caplog: pytest.LogCaptureFixture) -> None:
     train(root)
     assert sent(root)
