@@ -17,7 +17,7 @@ from typing import Any
 _open = io.open
 
 
-_PORTABLE = ("/psutil/", "/threadpoolctl.py")
+_PORTABLE = ("/psutil/", "/threadpoolctl.py", "/torch/distributed/elastic/")
 
 
 def _has_ways_of_its_own() -> bool:
