@@ -1,7 +1,7 @@
 """Python without what Linux and glibc alone have; each process that finds this folder on its PYTHONPATH imports it.
 
-Gone are `os.sched_getaffinity`, /proc, `libc.so.6` (but for packages that have other ways on other systems) and hard
-links.
+Gone are `os.sched_getaffinity` and hard links, and, but for packages that have other ways on other systems, /proc and
+`libc.so.6`.
 """
 
 from __future__ import annotations
@@ -15,8 +15,6 @@ import sys
 from typing import Any
 
 _open = io.open
-
-
 _PORTABLE = ("/psutil/", "/threadpoolctl.py", "/torch/distributed/elastic/")
 
 
