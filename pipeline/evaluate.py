@@ -15,6 +15,7 @@ def main(params: EvaluateParams) -> None:
     from dcgan.data import images
     from dcgan.metrics import evaluation, reference
     from dcgan.system.files import write_json
+    from dcgan.system.metadata import read_metadata
 
     with measuring(Path(__file__), params.fid_network, params.fid_compile) as mine:
         if mine is None:
@@ -33,7 +34,7 @@ def main(params: EvaluateParams) -> None:
             evaluation.Training(
                 images.open_split(FACES, "train"),
                 features,
-                without_test=networks.read_metadata(GENERATOR)["train_split"] == "train",
+                without_test=read_metadata(GENERATOR)["train_split"] == "train",
             ),
             mine.ranks,
         )

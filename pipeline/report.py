@@ -11,7 +11,7 @@ from dcgan.params import Section
 def main(params: Section) -> None:
     import pandas as pd
 
-    from dcgan.networks import read_metadata
+    from dcgan.system.metadata import read_metadata
     from dcgan.report import page
     from dcgan.system.files import atomic
 

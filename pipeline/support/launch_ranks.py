@@ -11,7 +11,7 @@ from pathlib import Path
 from support import stage
 
 from dcgan.system.errors import Interrupted, UserError
-from dcgan.system.worker_pool import cores
+from dcgan.system.processor import cores
 
 SECONDS_TO_SAVE = 120  # after a signal; then the ranks are killed
 MAX_RESTARTS = 3  # of all ranks, from the newest checkpoint, when one of them has died

@@ -20,6 +20,7 @@ from dcgan import networks
 from dcgan.networks import Discriminator, Generator, Settings, dcgan
 from dcgan.sampling import random_state
 from dcgan.system.errors import UserError
+from dcgan.system.metadata import read_metadata
 
 Architecture = Literal["conv", "linear"]
 Norm = Literal["batch", "none", "spectral"]
@@ -459,7 +460,7 @@ def test_a_saved_generator_comes_back_and_makes_the_same_pictures(
     assert loaded.settings == made and not loaded.training
     with torch.no_grad():
         assert torch.equal(loaded(normal(4, 5)), generator(normal(4, 5)))
-    assert networks.read_metadata(path) == {"settings": made.__dict__, "epochs": 3}
+    assert read_metadata(path) == {"settings": made.__dict__, "epochs": 3}
 
     networks.save(again, discriminator, made, {})
     with safe_open(again, "pt") as file:
@@ -487,4 +488,4 @@ def test_weights_without_our_metadata_are_refused_by_name(tmp_path: Path) -> Non
     path = tmp_path / "generator.safetensors"
     save_file({"weight": torch.zeros(2)}, path)
     with pytest.raises(UserError, match=r"generator\.safetensors"):
-        networks.read_metadata(path)
+        read_metadata(path)

@@ -11,7 +11,7 @@ import pytest
 from pictures import drawn, encoded
 from project import Project, other_system, ran, runs
 
-from dcgan.networks import read_metadata
+from dcgan.system.metadata import read_metadata
 
 
 @pytest.fixture(scope="module")

@@ -82,9 +82,9 @@ def test_the_peak_of_memory_is_in_megabytes_whatever_unit_the_system_has(
 
 TOLD = """
 import json
-from dcgan.system import hardware, worker_pool
+from dcgan.system import hardware, processor
 hardware.keep_memory()
-print(json.dumps([hardware.processor(), worker_pool.cores()]))
+print(json.dumps([processor.processor(), processor.cores()]))
 """
 
 

@@ -5,10 +5,8 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 import shutil
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import cast
@@ -16,7 +14,6 @@ from unittest import mock
 
 import torch
 from efficientnet_lite_pytorch import EfficientNet
-from pytorch_fid import inception
 from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
@@ -58,25 +55,21 @@ class _InceptionFeatures(nn.Module):
     """pytorch-fid's network: resizes to 299 bilinearly without antialiasing, scales to [-1, 1], pools."""
 
     def __init__(self, weights: Path) -> None:
+        from pytorch_fid import inception  # with torchvision, which takes seconds to import
+
+        def read(url: str, progress: bool = True) -> dict[str, Tensor]:
+            state: dict[str, Tensor] = torch.load(weights, map_location="cpu", weights_only=True)
+            return state
+
         super().__init__()
-        with _weights_from(weights):
-            self.network = inception.InceptionV3([inception.InceptionV3.BLOCK_INDEX_BY_DIM[_DIMENSIONS["inception"]]])
+        block = inception.InceptionV3.BLOCK_INDEX_BY_DIM[_DIMENSIONS["inception"]]
+        # pytorch-fid has no argument for the file: its download is replaced by a read of it, without pickle.
+        with mock.patch.object(inception, "load_state_dict_from_url", read):
+            self.network = inception.InceptionV3([block])
 
     def forward(self, pictures: Tensor) -> Tensor:
         features: Tensor = self.network(pictures)[0]
         return features.flatten(1)
-
-
-@contextlib.contextmanager
-def _weights_from(path: Path) -> Iterator[None]:
-    """pytorch-fid has no argument for the file: its download is replaced by a read of it, without pickle."""
-
-    def read(url: str, progress: bool = True) -> dict[str, Tensor]:
-        state: dict[str, Tensor] = torch.load(path, map_location="cpu", weights_only=True)
-        return state
-
-    with mock.patch.object(inception, "load_state_dict_from_url", read):
-        yield
 
 
 class _EfficientNetFeatures(nn.Module):
@@ -130,5 +123,5 @@ def load(name: Name, weights: Path, device: torch.device, compiled: bool = False
     module.eval().requires_grad_(False)
     fold_batch_norm(module.double())  # rounded once, at its end
     module.float().to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
-    graph = cast(nn.Module, torch.compile(module, options={"freezing": True})) if compiled else None
+    graph = cast(nn.Module, torch.compile(module, options={"freezing": True, "deterministic": True})) if compiled else None
     return FeatureNetwork(name, sha256(weights), module, _DIMENSIONS[name], graph)

@@ -5,7 +5,7 @@ In come settings and latents or pictures; out go pictures, logits, and weights a
 
 from dcgan.networks.averaging import averaged_copy, estimate_batch_norm, update_average
 from dcgan.networks.dcgan import Discriminator, Generator, Settings, build
-from dcgan.networks.weight_files import load_example_checkpoint, load_generator, read_metadata, save
+from dcgan.networks.weight_files import load_example_checkpoint, load_generator, save
 
 __all__ = [
     "Discriminator",
@@ -16,7 +16,6 @@ __all__ = [
     "estimate_batch_norm",
     "load_example_checkpoint",
     "load_generator",
-    "read_metadata",
     "save",
     "update_average",
 ]

@@ -16,6 +16,7 @@ from torch import nn
 from dcgan.networks.dcgan import Discriminator, Generator, Settings
 from dcgan.system.errors import UserError
 from dcgan.system.files import atomic
+from dcgan.system.metadata import read_metadata
 
 
 def save(path: Path, network: nn.Module, settings: Settings, more: Mapping[str, Any]) -> None:
@@ -27,20 +28,6 @@ def save(path: Path, network: nn.Module, settings: Settings, more: Mapping[str, 
     state = {name: tensor.detach().cpu().contiguous() for name, tensor in network.state_dict().items()}
     with atomic(path) as temporary:
         save_file(state, temporary, metadata)
-
-
-def read_metadata(path: Path) -> dict[str, Any]:
-    """What `save` wrote beside the weights: settings, and more.
-
-    Raises:
-        UserError: the file is not one of this project's.
-    """
-    try:
-        with safe_open(path, "pt") as file:
-            metadata: dict[str, Any] = json.loads(file.metadata()["dcgan"])
-            return metadata
-    except Exception as error:
-        raise UserError(f"{path}: it is not a network that this project saved ({type(error).__name__}).") from None
 
 
 def load_generator(path: Path) -> Generator:

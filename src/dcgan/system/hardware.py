@@ -7,16 +7,15 @@ import ctypes
 import os
 import platform
 import resource
-import subprocess
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Literal
 
 import torch
 
 from dcgan.system.errors import UserError
+from dcgan.system.processor import processor
 
 Precision = Literal["fp32", "bf16"]
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3  # malloc.h
@@ -78,18 +77,6 @@ def describe(hardware: Hardware, ranks: int = 1) -> dict[str, str | int]:
     }
 
 
-def processor() -> str:
-    """The name of the processor."""
-    with contextlib.suppress(OSError):  # Linux; on ARM without a name
-        for line in Path("/proc/cpuinfo").read_text().splitlines():
-            if line.startswith("model name"):
-                return line.partition(":")[2].strip()
-    with contextlib.suppress(OSError, subprocess.CalledProcessError):  # macOS
-        command = ["sysctl", "-n", "machdep.cpu.brand_string"]
-        return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
-    return platform.processor() or platform.machine()
-
-
 def prepare() -> None:
     """Sets this process up for a training; before the first use of a GPU."""
     make_deterministic()
@@ -99,7 +86,8 @@ def prepare() -> None:
 def make_deterministic() -> None:
     """Same inputs, same bytes; to be called before the first use of a GPU."""
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
-    torch.use_deterministic_algorithms(True)
+    # torch.use_deterministic_algorithms(True), without the import of the compiler, which takes seconds.
+    torch.set_deterministic_debug_mode("error")
     # It costs time, and nothing here reads such memory.
     torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
     torch.backends.cudnn.benchmark = False

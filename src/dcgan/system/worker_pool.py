@@ -10,10 +10,7 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-
-def cores() -> int:
-    """The processors that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+from dcgan.system.processor import cores
 
 
 @contextmanager

@@ -12,8 +12,7 @@ from pathlib import Path
 
 import psutil
 
-from dcgan.system.hardware import processor
-from dcgan.system.worker_pool import cores
+from dcgan.system.processor import cores, processor
 from dcgan.tracking.private import command_line, environment
 
 _VARIABLES = ("DCGAN_", "DVC_", "OMP_", "CUDA_", "CELEBA_")
@@ -36,7 +35,8 @@ def machine() -> dict[str, str]:
 
 def packages() -> str:
     """All that is installed, as a file of requirements."""
-    names = {f"{each.name}=={each.version}\n" for each in importlib.metadata.distributions()}
+    about = [each.metadata for each in importlib.metadata.distributions()]  # parsed at each access
+    names = {f"{each['Name']}=={each['Version']}\n" for each in about}
     return "".join(sorted(names, key=str.lower))
 
 
