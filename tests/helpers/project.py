@@ -31,7 +31,8 @@ class Project:
     """A copy of this project as a git repository of its own, with settings small enough for a test."""
 
     SMALL = (
-        ("dataset_size", "60"), ("ngf", "8"), ("ndf", "8"), ("epochs", "2"), ("fid_samples", "32"), ("fid_repeats", "2"),
+        ("dataset_size", "60"), ("ngf", "8"), ("ndf", "8"), ("epochs", "2"), ("fid_samples", "32"),
+        ("fid_repeats", "2"),
     )  # fmt: skip
 
     def __init__(self, folder: Path) -> None:

@@ -10,7 +10,8 @@ from pathlib import Path
 import mlflow
 import pandas as pd
 import pytest
-from project import Project, other_system, runs
+import yaml
+from project import Project, other_system, ran, runs
 
 from dcgan.system.files import sha256
 
@@ -46,18 +47,23 @@ def test_no_run_is_lost_and_none_doubled(swept: Project) -> None:
     assert swept.run("git", "status", "--porcelain").stdout == ""
 
 
+def committed(project: Project, experiment: str, name: str) -> str:
+    """A file of the experiment's commit."""
+    listed = project.run("git", "for-each-ref", "--format=%(refname)", "refs/exps").stdout.split()
+    (reference,) = (reference for reference in listed if reference.endswith(f"/{experiment}"))
+    return project.run("git", "show", f"{reference}:{name}", check=True).stdout
+
+
 def test_each_run_is_complete(swept: Project) -> None:
     found, client = runs(swept), mlflow.MlflowClient()
     for run in found:
         run_id, revision = run.info.run_id, run.data.tags["dvc_experiment"]
         # What DVC has of the experiment says what its run must hold.
-        listed = swept.run("git", "for-each-ref", "--format=%(refname)", "refs/exps").stdout.split()
-        (reference,) = (name for name in listed if name.endswith(f"/{revision}"))
-        table = pd.read_csv(io.StringIO(swept.run("git", "show", f"{reference}:reports/losses.csv").stdout))
+        table = pd.read_csv(io.StringIO(committed(swept, revision, "reports/losses.csv")))
         for column in ("d_loss", "g_loss", "d_real", "d_fake_before", "d_fake_after"):
             told = {point.step: point.value for point in client.get_metric_history(run_id, column)}
             assert told == pytest.approx(dict(zip(table["step"], table[column], strict=True)), rel=1e-5)
-        metrics = json.loads(swept.run("git", "show", f"{reference}:reports/metrics.json").stdout)
+        metrics = json.loads(committed(swept, revision, "reports/metrics.json"))
         assert run.data.metrics["frechet_distance"] == metrics["frechet_distance"]
         pictures = [Path(item.path).name.split("+") for item in client.list_artifacts(run_id, "images")]
         assert len({step for _, _, step, *_ in pictures}) == 3  # untrained, and after each of two epochs
@@ -70,6 +76,7 @@ def test_each_run_is_complete(swept: Project) -> None:
 
 
 def test_one_of_them_is_rebuilt_in_a_fresh_clone(swept: Project, tmp_path: Path) -> None:
+    """All of it is computed there, and comes out with the same lock."""
     run = next(run for run in runs(swept) if (run.data.params["lr"], run.data.params["loss"]) == WANTED[-1])
     clone = Project(tmp_path / "clone")
     swept.run("git", "clone", "-q", ".", str(clone.folder), check=True)
@@ -80,4 +87,8 @@ def test_one_of_them_is_rebuilt_in_a_fresh_clone(swept: Project, tmp_path: Path)
     assert result.returncode == 0, result.stdout
     assert sha256(tmp_path / "rebuilt" / "models" / "generator.safetensors") == run.data.tags["generator_sha256"]
     assert "generator.safetensors: the same bytes" in result.stdout and "the same frechet_distance" in result.stdout
+    assert ran(result.stdout) == [*yaml.safe_load(clone.read("dvc.yaml"))["stages"]]
+    assert (tmp_path / "rebuilt" / "dvc.lock").read_text() == committed(
+        swept, run.data.tags["dvc_experiment"], "dvc.lock"
+    )
     assert len(runs(swept)) == len(WANTED)

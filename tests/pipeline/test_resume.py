@@ -1,8 +1,7 @@
-"""Trainings that are stopped, a fresh clone, several processes: each ends in the same bytes."""
+"""Trainings that are stopped, and several processes: each ends in the same bytes."""
 
 from __future__ import annotations
 
-import json
 import shutil
 import signal
 import subprocess
@@ -12,8 +11,7 @@ from pathlib import Path
 
 import mlflow
 import pytest
-import yaml
-from project import Project, other_system, ran, runs
+from project import Project, other_system, runs
 
 pytestmark = pytest.mark.long
 
@@ -22,18 +20,6 @@ pytestmark = pytest.mark.long
 def project(reproduced: Project, tmp_path: Path) -> Project:
     """A copy of the reproduced project that a test may change, cache and runs included."""
     return reproduced.copied_to(tmp_path / "dcgan")
-
-
-def test_a_clone_gives_the_same_lock_and_its_own_store_the_same_distance(reproduced: Project, tmp_path: Path) -> None:
-    clone = Project(tmp_path / "clone")
-    reproduced.run("git", "clone", "-q", ".", str(clone.folder), check=True)
-    (clone.folder / "dvc.lock").unlink()
-    result = clone.run("dvc", "repro")
-    assert result.returncode == 0, result.stdout
-    assert ran(result.stdout) == [*yaml.safe_load(clone.read("dvc.yaml"))["stages"]]
-    assert clone.read("dvc.lock") == reproduced.read("dvc.lock")
-    (run,) = runs(clone)
-    assert run.data.metrics["frechet_distance"] == json.loads(clone.read("reports/metrics.json"))["frechet_distance"]
 
 
 def test_several_processes_measure_what_one_does(project: Project) -> None:
