@@ -31,8 +31,8 @@ from torchvision.datasets import ImageFolder
 from dcgan.data import images, packing
 from dcgan.data.index import write_index, zip_member
 from dcgan.data.sources import avatars, celeba
-from dcgan.system.progress import say
 from dcgan.system.processor import cores
+from dcgan.system.progress import say
 from dcgan.training.batches import batches
 
 PICTURES, SHARE, ROUNDS = 202_599, 40_000, 3

@@ -11,9 +11,9 @@ from dcgan.params import Section
 def main(params: Section) -> None:
     import pandas as pd
 
-    from dcgan.system.metadata import read_metadata
     from dcgan.report import page
     from dcgan.system.files import atomic
+    from dcgan.system.metadata import read_metadata
 
     html = page.render(
         metrics=json.loads((REPORTS / "metrics.json").read_text()),

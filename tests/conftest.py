@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -10,7 +11,7 @@ import filelock
 import pytest
 import torch
 from drawn_inception import draw_weights
-from project import Project
+from project import Project, project_digest
 from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 
 FACES_DRAWN = 240
@@ -40,12 +41,15 @@ def one_thread() -> Iterator[None]:
     torch.set_num_threads(threads)
 
 
-def made_once(
-    tmp_path_factory: pytest.TempPathFactory, worker_id: str, name: str, make: Callable[[Path], object]
-) -> Path:
-    """A folder that the first worker makes and all of them share; nobody may change it."""
+@pytest.fixture(scope="session")
+def shared(tmp_path_factory: pytest.TempPathFactory, worker_id: str) -> Path:
+    """The folder of this session of tests, which all its workers share."""
     own = tmp_path_factory.getbasetemp()
-    folder = (own if worker_id == "master" else own.parent) / name
+    return own if worker_id == "master" else own.parent
+
+
+def made_once(folder: Path, make: Callable[[Path], object]) -> Path:
+    """A folder that the first worker makes and all of them share; nobody may change it."""
     with filelock.FileLock(folder.with_suffix(".lock")):
         done = folder.with_suffix(".done")
         if not done.exists():
@@ -55,19 +59,19 @@ def made_once(
 
 
 @pytest.fixture(scope="session")
-def raw(tmp_path_factory: pytest.TempPathFactory, worker_id: str) -> Path:
+def raw(shared: Path) -> Path:
     """data/raw with FACES_DRAWN avatars, as the download leaves it."""
     from dcgan.data.sources import avatars
 
-    return made_once(tmp_path_factory, worker_id, "raw", lambda folder: avatars.prepare(folder, FACES_DRAWN, seed=1))
+    return made_once(shared / "raw", lambda folder: avatars.prepare(folder, FACES_DRAWN, seed=1))
 
 
 @pytest.fixture(scope="session")
-def faces(raw: Path, tmp_path_factory: pytest.TempPathFactory, worker_id: str) -> Path:
+def faces(raw: Path, shared: Path) -> Path:
     """data/faces of those avatars at 64x64, as the crop leaves it."""
     from dcgan.data import packing
 
-    return made_once(tmp_path_factory, worker_id, "faces", lambda folder: packing.pack(raw, folder, None, 64, 3, 0.0))
+    return made_once(shared / "faces", lambda folder: packing.pack(raw, folder, None, 64, 3, 0.0))
 
 
 @pytest.fixture(scope="session")
@@ -89,14 +93,22 @@ def own_tracking_store(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture(scope="session")
-def reproduced(tmp_path_factory: pytest.TempPathFactory, worker_id: str) -> Project:
-    """A small project after its first `dvc repro`, committed. Tests that change it start from a copy."""
+def reproduced(shared: Path) -> Project:
+    """A small project after its first `dvc repro`, committed. Tests that change it start from a copy.
+
+    It is kept, beside pytest's own folders, for the next session of tests of the same files.
+    """
 
     def make(folder: Path) -> None:
+        made = sorted(folder.parent.glob("reproduced-*.done"), key=lambda path: path.stat().st_mtime)
+        for old in made[:-2]:  # another session of tests may use the newest
+            shutil.rmtree(old.with_suffix(""), ignore_errors=True)
+            old.unlink(missing_ok=True)
+        shutil.rmtree(folder, ignore_errors=True)  # of a session that was interrupted
         project = Project.create(folder)
         result = project.run("dvc", "repro")
         assert result.returncode == 0, result.stdout
         project.run("git", "add", "-A", check=True)
         project.run("git", "commit", "-q", "-m", "reproduced", check=True)
 
-    return Project(made_once(tmp_path_factory, worker_id, "reproduced", make))
+    return Project(made_once(shared.parent / f"reproduced-{project_digest()}", make))

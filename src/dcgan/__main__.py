@@ -14,6 +14,7 @@ from typing import Any
 
 from dcgan import params
 from dcgan.system.errors import UserError, about_disk
+from dcgan.system.python_path import python_path
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -219,7 +220,7 @@ def _faces(options: argparse.Namespace) -> None:
 
 
 def _sync(options: argparse.Namespace) -> None:
-    environment = os.environ | {"PYTHONPATH": str(_project_root() / "pipeline")}
+    environment = os.environ | {"PYTHONPATH": python_path(_project_root() / "pipeline")}
     done = subprocess.run([sys.executable, "-P", "-m", "support.sync"], env=environment, check=False)
     sys.exit(done.returncode)
 

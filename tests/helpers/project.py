@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import re
 import shutil
@@ -11,10 +12,26 @@ from pathlib import Path
 
 import mlflow
 from mlflow.entities import Run
+from warm import warm
 
 from dcgan.params import load_preset, write_preset
 
 ROOT = Path(__file__).resolve().parents[2]
+
+
+def project_files() -> list[str]:
+    """The files of this project that git would commit now, but for the tests."""
+    listed = ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"]
+    names = subprocess.run(listed, cwd=ROOT, capture_output=True, check=True, text=True).stdout.split("\0")
+    return sorted(name for name in names if not name.startswith("tests/") and (ROOT / name).is_file())
+
+
+def project_digest() -> str:
+    """A hash of all that decides what a small project computes: those files, how small it is, and Python."""
+    sha = hashlib.sha256(f"{Project.SMALL} {sys.version}".encode())
+    for name in project_files():
+        sha.update(name.encode() + b"\0" + hashlib.sha256((ROOT / name).read_bytes()).digest())
+    return sha.hexdigest()[:16]
 
 
 def other_system(sources: Path) -> str:
@@ -50,10 +67,8 @@ class Project:
     @classmethod
     def create(cls, folder: Path, small: bool = True) -> Project:
         """Copies what git would commit now, as a test is to see it; `small` is the preset quick and less."""
-        listed = ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"]
-        names = subprocess.run(listed, cwd=ROOT, capture_output=True, check=True, text=True).stdout.split("\0")
-        for name in filter(None, names):
-            if (ROOT / name).is_file() and not (small and name in ("dvc.lock", "reports/metrics.json")):
+        for name in project_files():
+            if not (small and name in ("dvc.lock", "reports/metrics.json")):
                 (folder / name).parent.mkdir(parents=True, exist_ok=True)
                 (folder / name).write_bytes((ROOT / name).read_bytes())
         project = cls(folder)
@@ -63,6 +78,11 @@ class Project:
         for words in (["init", "-q", "-b", "main"], ["add", "-A"], ["commit", "-q", "-m", "project"]):
             project.run("git", *words, check=True)
         return project
+
+    def warm(self) -> Project:
+        """The project, its Python processes from now on forks of one that has imported the large libraries."""
+        self.env = warm(self.env)
+        return self
 
     def copied_to(self, folder: Path) -> Project:
         """A copy, cache, runs and checkpoints included."""

@@ -17,7 +17,7 @@ from dcgan.system.metadata import read_metadata
 @pytest.fixture(scope="module")
 def experiment(reproduced: Project, tmp_path_factory: pytest.TempPathFactory) -> Project:
     """A copy after an experiment with another learning rate that keeps its best generator."""
-    project = reproduced.copied_to(tmp_path_factory.mktemp("experiment") / "dcgan")
+    project = reproduced.copied_to(tmp_path_factory.mktemp("experiment") / "dcgan").warm()
     changes = ("-S", "lr=1e-5", "-S", "distance_kimg=0.016", "-S", "keep=best")
     result = project.run("dvc", "exp", "run", *changes, PYTHONPATH=other_system(project.folder / "src"))
     assert result.returncode == 0 and "cannot be told" not in result.stdout, result.stdout
@@ -62,7 +62,7 @@ def test_another_evaluation_trains_nothing_and_the_way_back_computes_nothing(exp
 
 
 def test_a_changed_folder_is_cropped_anew_and_harms_no_other_data_set(reproduced: Project, tmp_path: Path) -> None:
-    project = reproduced.copied_to(tmp_path / "dcgan")
+    project = reproduced.copied_to(tmp_path / "dcgan").warm()
     own = project.folder / "data" / "folder"
     for i in range(40):
         (own / f"{i}.png").write_bytes(encoded(drawn("RGB", 50, 40, i)))

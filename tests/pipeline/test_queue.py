@@ -22,7 +22,7 @@ WANTED = [(lr, loss) for lr in ("0.0001", "0.0002", "0.0004") for loss in ("bce"
 @pytest.fixture(scope="module")
 def swept(tmp_path_factory: pytest.TempPathFactory) -> Project:
     """A project after the sweep. Its data were there before; the tracking database was not."""
-    project = Project.create(tmp_path_factory.mktemp("queue") / "dcgan")
+    project = Project.create(tmp_path_factory.mktemp("queue") / "dcgan").warm()
     project.env["DCGAN_LOG_INTERVAL"] = "1"
     prepared = project.run("dvc", "repro", "reference")
     assert prepared.returncode == 0, prepared.stdout
@@ -82,7 +82,7 @@ def test_one_of_them_is_rebuilt_in_a_fresh_clone(swept: Project, tmp_path: Path)
     swept.run("git", "clone", "-q", ".", str(clone.folder), check=True)
     store = f"sqlite:///{swept.folder / 'mlflow.db'}"
     words = ["reproduce", run.info.run_id, "--go", "--into", str(tmp_path / "rebuilt")]
-    path = other_system(clone.folder / "src")  # the command's own; the stages that it starts are as ever
+    path = other_system(clone.folder / "src")  # the stages' too
     result = clone.run("python", "-m", "dcgan", *words, MLFLOW_TRACKING_URI=store, PYTHONPATH=path)
     assert result.returncode == 0, result.stdout
     assert sha256(tmp_path / "rebuilt" / "models" / "generator.safetensors") == run.data.tags["generator_sha256"]

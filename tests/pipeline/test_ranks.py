@@ -22,6 +22,7 @@ from hypothesis import strategies as st
 from mlflow.tracking import MlflowClient
 from project import Project
 from safetensors.torch import load_file
+from warm import warm
 
 from dcgan.sampling import random_state
 from dcgan.system.ranks import Ranks
@@ -83,7 +84,7 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
     script = folder / "steps.py"
     script.write_text(STEPS)
     what = (str(script), str(folder), json.dumps(TRAININGS))
-    env = {**os.environ, "OMP_NUM_THREADS": "1"}
+    env = warm(dict(os.environ))
     subprocess.run([sys.executable, *what], env=env, check=True)
     subprocess.run([*TORCHRUN, "--nproc-per-node", "2", *what], env=env, check=True)
     return folder
@@ -120,7 +121,7 @@ def project(reproduced: Project, tmp_path: Path) -> Project:
     folder = tmp_path / "dcgan"
     ignored = shutil.ignore_patterns("checkpoints", "mlflow.db", "mlartifacts")
     shutil.copytree(reproduced.folder, folder, ignore=ignored)
-    project = Project(folder)
+    project = Project(folder).warm()
     remove_outs(project)
     project.set(("epochs", "6"), ("ngpu", "0"))
     project.env |= {"OMP_NUM_THREADS": "1", "DCGAN_CHECKPOINT_MINUTES": "0", "DCGAN_TRACKING": "0"}
@@ -151,14 +152,15 @@ def remove_outs(project: Project) -> None:
         (project.folder / name).unlink()
 
 
-def ranks_of(process: subprocess.Popen[str]) -> list[int]:
-    """The process ids of the ranks, by number, as they were started the first time."""
+def ranks_of(project: Project, **variables: str) -> list[int]:
+    """The process ids of the ranks that have these variables, by number, as they were started the first time."""
+    wanted = {"TORCHELASTIC_RESTART_COUNT": "0", **variables}
     found: dict[int, int] = {}
-    for child in psutil.Process(process.pid).children(recursive=True):
+    for process in psutil.process_iter():
         with suppress(psutil.Error):
-            environment = child.environ()
-            if "RANK" in environment and environment["TORCHELASTIC_RESTART_COUNT"] == "0":
-                found[int(environment["RANK"])] = child.pid
+            environment = process.environ() if process.cwd() == str(project.folder) else {}
+            if "RANK" in environment and wanted.items() <= environment.items():
+                found[int(environment["RANK"])] = process.pid
     return [found[number] for number in sorted(found)]
 
 
@@ -192,7 +194,7 @@ def test_three_ranks_train_track_once_and_give_the_same_bytes_when_one_is_killed
     remove_outs(project)
     process = started(project, 3)
     wait_for_checkpoint(project, process)
-    os.kill(ranks_of(process)[0], signal.SIGKILL)  # the one that writes; of two machines another is killed
+    os.kill(ranks_of(project)[0], signal.SIGKILL)  # the one that writes; of two machines another is killed
     finished(process)
     assert {name: project.read(name) for name in OUTS} == expected
 
@@ -204,7 +206,8 @@ def test_a_signal_to_all_ranks_saves_and_the_next_run_goes_on(project: Project) 
     process = started(project)
     wait_for_checkpoint(project, process)
     before = checkpoints(project)
-    os.killpg(process.pid, signal.SIGTERM)
+    for told in (*ranks_of(project), process.pid):
+        os.kill(told, signal.SIGTERM)
     process.communicate()
     assert process.returncode != 0 and not (project.folder / "models" / "generator.safetensors").exists()
     saved = checkpoints(project)
@@ -250,9 +253,9 @@ def free_endpoint() -> str:
 @pytest.mark.long
 def test_two_machines_train_what_one_does_though_a_rank_is_killed(project: Project) -> None:
     endpoint, new_store = free_endpoint(), {"TORCH_DISABLE_SHARE_RDZV_TCP_STORE": "1"}
-    machines = [machine(project, endpoint, 2, **new_store) for _ in range(2)]
+    machines = [machine(project, endpoint, 2, MACHINE=number, **new_store) for number in "01"]
     wait_for_checkpoint(project, machines[0])
-    os.kill(ranks_of(machines[1])[-1], signal.SIGKILL)
+    os.kill(ranks_of(project, MACHINE="1")[-1], signal.SIGKILL)
     for process in machines:
         finished(process)
     restarted = {name: project.read(name) for name in OUTS}
@@ -314,7 +317,7 @@ def launching(reproduced: Project, tmp_path: Path) -> Project:
         shutil.copytree(reproduced.folder / name, folder / name)
     shutil.copyfile(reproduced.folder / "params.yaml", folder / "params.yaml")
     (folder / "pipeline" / "stage_of_two.py").write_text(STAGE)
-    return Project(folder)
+    return Project(folder).warm()
 
 
 def launched(project: Project, what: str) -> tuple[int, str, set[str]]:

@@ -23,7 +23,7 @@ STAGES = ["inventory", "download", "weights", "crop", "train", "sample", "refere
 @pytest.fixture
 def project(reproduced: Project, tmp_path: Path) -> Project:
     """A copy of the reproduced project that a test may change, cache and runs included."""
-    return reproduced.copied_to(tmp_path / "dcgan")
+    return reproduced.copied_to(tmp_path / "dcgan").warm()
 
 
 def outs(project: Project) -> list[str]:

@@ -19,7 +19,7 @@ pytestmark = pytest.mark.long
 @pytest.fixture
 def project(reproduced: Project, tmp_path: Path) -> Project:
     """A copy of the reproduced project that a test may change, cache and runs included."""
-    return reproduced.copied_to(tmp_path / "dcgan")
+    return reproduced.copied_to(tmp_path / "dcgan").warm()
 
 
 def test_several_processes_measure_what_one_does(project: Project) -> None:
@@ -44,7 +44,7 @@ OUTS = ("models/generator.safetensors", "models/discriminator.safetensors", "rep
 @pytest.fixture(scope="module")
 def undisturbed(reproduced: Project, tmp_path_factory: pytest.TempPathFactory) -> Project:
     """A copy that was trained for more epochs in one go."""
-    project = Project(tmp_path_factory.mktemp("undisturbed") / "dcgan")
+    project = Project(tmp_path_factory.mktemp("undisturbed") / "dcgan").warm()
     shutil.copytree(reproduced.folder, project.folder, ignore=shutil.ignore_patterns("checkpoints"))
     project.set(("epochs", "12"))
     result = project.run(sys.executable, "pipeline/train.py", DCGAN_TRACKING="0")

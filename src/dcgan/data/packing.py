@@ -24,8 +24,8 @@ from dcgan.data.decoding import shrink, square
 from dcgan.data.images import Pixels
 from dcgan.data.index import SPLITS, read_index
 from dcgan.system.errors import UserError
-from dcgan.system.progress import progress
 from dcgan.system.processor import cores
+from dcgan.system.progress import progress
 
 # Pictures that a thread takes at a time. Few enough to bound the memory, and for their squared levels to add up to
 # less than 2**24, to which float32 counts exactly.

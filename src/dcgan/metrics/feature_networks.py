@@ -123,5 +123,7 @@ def load(name: Name, weights: Path, device: torch.device, compiled: bool = False
     module.eval().requires_grad_(False)
     fold_batch_norm(module.double())  # rounded once, at its end
     module.float().to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
-    graph = cast(nn.Module, torch.compile(module, options={"freezing": True, "deterministic": True})) if compiled else None
+    graph = (
+        cast(nn.Module, torch.compile(module, options={"freezing": True, "deterministic": True})) if compiled else None
+    )
     return FeatureNetwork(name, sha256(weights), module, _DIMENSIONS[name], graph)

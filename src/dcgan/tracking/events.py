@@ -20,6 +20,7 @@ import dcgan
 from dcgan.data.images import Pixels, to_image
 from dcgan.system.errors import Interrupted
 from dcgan.system.files import sha256
+from dcgan.system.python_path import python_path
 from dcgan.tracking.private import HIDDEN
 from dcgan.tracking.spool import Nowhere, Spool
 
@@ -199,7 +200,7 @@ def sending(root: Path, load_of: Mapping[str, str] | None = None) -> Iterator[Sp
     command = [sys.executable, "-P", "-m", "dcgan.tracking.sender", str(root.resolve())]
     command += ["--load-of", json.dumps(dict(load_of))] if load_of else []
     # The code that the stage runs, whatever is installed.
-    environment = os.environ | {"PYTHONPATH": str(Path(str(dcgan.__file__)).parents[1])}
+    environment = os.environ | {"PYTHONPATH": python_path(Path(str(dcgan.__file__)).parents[1])}
     # Its own session: a Ctrl-C is the stage's, which says in the end how the run ended.
     try:
         sender = subprocess.Popen(command, stdin=subprocess.PIPE, cwd=root, env=environment, start_new_session=True)

@@ -22,6 +22,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from dcgan.system.errors import UserError
 from dcgan.system.files import sha256, significant
+from dcgan.system.python_path import python_path
 from dcgan.tracking.events import GENERATOR, SETTINGS, TRAINED_IN
 from dcgan.tracking.private import hidden
 from dcgan.tracking.repository import git, patch_name
@@ -126,7 +127,7 @@ def go(root: Path, wanted: Plan) -> None:
     for path in wanted.lent:
         shutil.copytree(wanted.root / path, wanted.folder / path, ignore=_no_files, dirs_exist_ok=True)
     programs = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", os.defpath)])
-    environment = os.environ | wanted.environment | {"PYTHONPATH": str(wanted.folder / "src"), "PATH": programs}
+    environment = os.environ | wanted.environment | {"PYTHONPATH": python_path(wanted.folder / "src"), "PATH": programs}
     command = [sys.executable, "-m", "dvc", "repro", "--force"]
     done = subprocess.run(command, cwd=wanted.folder, env=environment, check=False)
     if done.returncode:

@@ -1,0 +1,103 @@
+"""Interpreters that have imported the large libraries already, for tests that start dozens of them.
+
+Such a test would spend most of its time on imports of torch and MLflow. Everything of the project itself is imported
+in the fork, and the interpreter that was started stays in front of it: signals go through it, and its death is the
+fork's. `COLD_PYTHON=1` runs all tests without.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import tempfile
+from functools import cache
+from pathlib import Path
+
+FOLDER = Path(__file__).parent / "warm_python"
+_SERVER = """
+import json, os, runpy, select, signal, socket, sys
+
+import matplotlib.pyplot, pandas, PIL.Image, psutil, pyarrow.parquet, pydantic, ruamel.yaml, safetensors.torch, tqdm
+import alembic, efficientnet_lite_pytorch, filelock, gdown, git, isal.isal_zlib, jinja2, requests, simplejpeg, yaml
+import torch.distributed.elastic.multiprocessing.api, torch.distributed.launcher.api, torch.nn.parallel
+import torch.distributed.elastic.rendezvous.c10d_rendezvous_backend, torch.nn.utils.fusion
+import mlflow, mlflow.store.tracking.sqlalchemy_store, mlflow.tracking, mlflow.system_metrics.metrics.gpu_monitor
+import mlflow.store.model_registry.sqlalchemy_store
+
+def request(listening):
+    "The next request, in a fork that is to do it."
+    while True:
+        if sys.stdin.fileno() in select.select([listening, sys.stdin.fileno()], [], [])[0]:
+            os._exit(0)  # the tests have ended
+        asking, _ = listening.accept()
+        if os.fork():
+            asking.close()
+            continue
+        signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+        _, standard, _, _ = socket.recv_fds(asking, 1, 3)
+        answers = asking.makefile("rw")
+        request = json.loads(answers.readline())
+        child = os.fork()
+        if child:
+            for descriptor in standard:
+                os.close(descriptor)
+            os.close(0), os.close(1), os.close(2)
+            answers.write(f"{child}\\n")
+            answers.flush()
+            ended = os.pidfd_open(child)
+            if ended not in select.select([asking, ended], [], [])[0]:
+                os.kill(child, signal.SIGKILL)  # as was the one that asked
+            status = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+            try:
+                answers.write(f"{status}\\n")
+                answers.flush()
+            finally:
+                os._exit(0)
+        for number, descriptor in enumerate(standard):
+            os.dup2(descriptor, number)
+            os.close(descriptor)
+        answers.close(), asking.close(), listening.close()
+        return request
+
+with socket.socket(socket.AF_UNIX) as listening:
+    listening.bind(sys.argv[1])
+    listening.listen(100)
+    signal.signal(signal.SIGCHLD, signal.SIG_IGN)
+    os.write(1, b"ready")
+    wanted = request(listening)
+os.chdir(wanted["folder"])
+os.environ.clear()
+os.environ.update(wanted["environment"])
+words, safe = wanted["words"], "-P" in wanted["options"]
+paths = [path for path in os.environ.get("PYTHONPATH", "").split(os.pathsep) if path]
+sys.path[:0] = paths
+if words[0] == "-m":
+    sys.argv = words[1:]
+    sys.path[:0] = [] if safe else [os.getcwd()]
+    runpy.run_module(words[1], run_name="__main__", alter_sys=True)
+else:
+    sys.argv = words
+    sys.path[:0] = [] if safe else [os.path.dirname(os.path.abspath(words[0]))]
+    runpy.run_path(words[0], run_name="__main__")
+"""
+
+
+@cache
+def _server() -> tuple[subprocess.Popen[bytes], str]:
+    """The process that is forked, which ends with this one, and its address."""
+    address = str(Path(tempfile.mkdtemp()) / "warm")
+    environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
+    command = [sys.executable, "-c", _SERVER, address]
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
+    server = subprocess.Popen(command, env=environment | {"OMP_NUM_THREADS": "1"}, **pipes)  # type: ignore[call-overload]
+    assert server.stdout.read(5) == b"ready"
+    return server, address
+
+
+def warm(environment: dict[str, str]) -> dict[str, str]:
+    """The environment in which Python's processes are forks; with one thread each, as the tests' own."""
+    if os.environ.get("COLD_PYTHON"):
+        return environment
+    path = os.pathsep.join([*filter(None, [environment.get("PYTHONPATH")]), str(FOLDER)])
+    return environment | {"PYTHONPATH": path, "WARM_PYTHON": _server()[1], "OMP_NUM_THREADS": "1"}
