@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import io
+import itertools
 import json
+import re
 import time
 from pathlib import Path
 
@@ -32,8 +34,14 @@ def swept(tmp_path_factory: pytest.TempPathFactory) -> Project:
     queued = project.run("dvc", "exp", "run", "--queue", "-S", "lr=0.0001,0.0002,0.0004", "-S", "loss=bce,hinge")
     assert queued.returncode == 0, queued.stdout
     project.run("dvc", "queue", "start", "-j", "2", check=True)
-    while any(state in (table := project.run("dvc", "queue", "status").stdout) for state in ("Queued", "Running")):
-        time.sleep(1)  # polls; the time limit above bounds it
+    # Polls; the time limit above bounds it. git is asked, since `dvc queue status` takes a second of a processor.
+    for polls in itertools.count(1):
+        done = len(experiments(project)) == len(WANTED)
+        if done or not polls % 30:
+            table = project.run("dvc", "queue", "status").stdout
+            if not any(state in table for state in ("Queued", "Running")):
+                break
+        time.sleep(1)
     assert table.count("Success") == len(WANTED), table + project.run("dvc", "exp", "show", "--md").stdout
     return project
 
@@ -41,16 +49,21 @@ def swept(tmp_path_factory: pytest.TempPathFactory) -> Project:
 def test_no_run_is_lost_and_none_doubled(swept: Project) -> None:
     found = runs(swept)
     assert sorted((run.data.params["lr"], run.data.params["loss"]) for run in found) == WANTED
-    experiments = swept.run("dvc", "exp", "list", "--name-only").stdout.split()
-    assert sorted(run.data.tags["dvc_experiment"] for run in found) == sorted(experiments)
+    names = swept.run("dvc", "exp", "list", "--name-only").stdout.split()
+    assert sorted(run.data.tags["dvc_experiment"] for run in found) == sorted(names)
     assert {run.info.status for run in found} == {"FINISHED"}
     assert swept.run("git", "status", "--porcelain").stdout == ""
 
 
+def experiments(project: Project) -> list[str]:
+    """The references of DVC's experiments: refs/exps/ab/cdef.../name."""
+    listed = project.run("git", "for-each-ref", "--format=%(refname)", "refs/exps").stdout.split()
+    return [reference for reference in listed if re.match("refs/exps/[0-9a-f]{2}/", reference)]
+
+
 def committed(project: Project, experiment: str, name: str) -> str:
     """A file of the experiment's commit."""
-    listed = project.run("git", "for-each-ref", "--format=%(refname)", "refs/exps").stdout.split()
-    (reference,) = (reference for reference in listed if reference.endswith(f"/{experiment}"))
+    (reference,) = (reference for reference in experiments(project) if reference.endswith(f"/{experiment}"))
     return project.run("git", "show", f"{reference}:{name}", check=True).stdout
 
 
