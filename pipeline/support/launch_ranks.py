@@ -40,24 +40,29 @@ def launch(script: Path, processes: int) -> None:
     )
     os.environ.setdefault("OMP_NUM_THREADS", str(max(1, cores() // processes)))
     with tempfile.TemporaryDirectory() as folder:
-        sentence = Path(folder) / "sentence"
-        os.environ[stage.SENTENCE] = str(sentence)
+        os.environ[stage.SENTENCES] = folder
         try:
             elastic_launch(config, sys.executable)("-u", str(script))
         except SignalException as error:
             raise Interrupted(int(error.sigval)) from None
         except ChildFailedError as error:
-            if sentence.exists():
-                raise UserError(sentence.read_text()) from None
+            if sentences := _sentences():
+                raise UserError(sentences[0].read_text()) from None
             code = error.get_first_failure()[1].exitcode
             sys.exit(
                 f"{script.stem}: a process ended with status {code} more than {MAX_RESTARTS} times; its error is above."
             )
         finally:
-            del os.environ[stage.SENTENCE]
+            del os.environ[stage.SENTENCES]
 
 
 def stop_when_told() -> None:
     """A rank that is started again after a mistake of the user's would make it again."""
-    if Path(os.environ.get(stage.SENTENCE, "")).is_file():
+    if _sentences():
         sys.exit(1)
+
+
+def _sentences() -> list[Path]:
+    """What the ranks have left, the first of them first."""
+    folder = os.environ.get(stage.SENTENCES)
+    return sorted(Path(folder).glob("[0-9]*")) if folder else []  # a file that is being written begins with a dot

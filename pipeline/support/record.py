@@ -18,7 +18,7 @@ from dcgan.tracking.spool import Spool
 
 def record_samples() -> None:
     """Tells MLflow the pictures."""
-    with events.sending(MAIN_ROOT) as spool, events.harmless("samples"):
+    with events.sending(MAIN_ROOT) as spool, events.harmless("the samples"):
         run = _of_generator(spool, "sample")
         run.artifacts(*(REPORTS / name for name in PICTURES))
 

@@ -43,7 +43,7 @@ def open_run(run: Run, tags: Mapping[str, str] | None = None, settings: Mapping[
     """
     known: dict[str, str] = {}
     name, patch = "", b""
-    with harmless("what this run is made of"):
+    with harmless("the lineage"):
         known, name, patch = _origin()
     run_name = os.environ.get("DVC_EXP_NAME") or commit(ROOT, 7) or "no commit"
     run.open(run_name, training_params(), {**known, **(tags or {})}, settings)
@@ -74,6 +74,6 @@ def _origin() -> tuple[dict[str, str], str, bytes]:
 
 def tell_lineage(run: Run, stage: str) -> None:
     """Gives the run the digests of what it was made from and of what came of it, and the packages."""
-    with harmless("what this run is made of"):
+    with harmless("the lineage"):
         run.text("lineage/digests.json", json.dumps(digests(stage), indent=2))
         run.text("lineage/requirements.txt", packages())

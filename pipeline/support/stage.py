@@ -35,7 +35,7 @@ REFERENCE, WEIGHTS = Path("data/reference"), Path("data/weights")
 GENERATOR, DISCRIMINATOR = Path("models/generator.safetensors"), Path("models/discriminator.safetensors")
 REPORTS = Path("reports")
 NEIGHBOURS = REPORTS / "neighbours.png"
-SENTENCE = "DCGAN_SENTENCE"  # names the file in which a process of several leaves why it ended
+SENTENCES = "DCGAN_SENTENCES"  # names the folder in which each of several processes leaves why it ended
 # In REPORTS: of the generator, and of the data.
 PICTURES = ("samples.png", "real_and_generated.png", "interpolation.png", "sheet.png", "progress.gif")
 DATA_PICTURES = ("real.png", "mean.png")
@@ -66,9 +66,8 @@ def run(section: type[SectionT], stage: Callable[[SectionT], None]) -> None:
 
 def _end(sentence: str) -> NoReturn:
     """Ends the stage; one of several processes of it leaves the telling to the one that started them."""
-    if path := os.environ.get(SENTENCE):
-        if os.environ.get("RANK") == "0" or not Path(path).exists():
-            with atomic(Path(path)) as temporary:
-                temporary.write_text(sentence)
+    if folder := os.environ.get(SENTENCES):
+        with atomic(Path(folder) / os.environ.get("RANK", "0")) as temporary:
+            temporary.write_text(sentence)
         sys.exit(1)
     sys.exit(sentence)

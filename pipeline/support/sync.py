@@ -21,16 +21,16 @@ from dcgan.tracking.spool import Spool
 
 def main(params: Section) -> None:
     if os.environ.get("DCGAN_TRACKING") == "0":
-        raise UserError("DCGAN_TRACKING: 0 is not allowed here, since MLflow is to be told; unset it.")
+        raise UserError("DCGAN_TRACKING: 0 is not allowed here, since sync logs to MLflow; unset it.")
     spool, ended = events.spool_of(MAIN_ROOT), threading.Event()
     ended.set()
     waiting = len(spool)
     if not send_until(ended, spool, MAIN_ROOT):
-        raise UserError(f"sync: {len(spool)} events are still unsent, for the reason above; run it again without it.")
-    print(f"{waiting} events were unsent; MLflow has been told, but for those that a warning above names.")
+        raise UserError(f"sync: {len(spool)} events are not logged, for the reason above; mend that and sync again.")
+    print(f"Logged {waiting} events to MLflow, except those that a warning above names.")
     for other in sorted((MAIN_ROOT / events.SPOOL).glob("*/unsent.jsonl")):
         if other != spool.path and (count := len(Spool(other.parent))):
-            print(f"{other}: {count} events wait for another store; name it with MLFLOW_TRACKING_URI and sync again.")
+            print(f"{other}: {count} events are for another store; name it with MLFLOW_TRACKING_URI and sync again.")
     if not GENERATOR.exists():
         return
     status = subprocess.run([sys.executable, "-m", "dvc", "status", "--json"], cwd=ROOT, capture_output=True, text=True)
@@ -43,8 +43,8 @@ def main(params: Section) -> None:
     record_samples()
     record_evaluation("report")
     if not send_until(ended, spool, MAIN_ROOT):
-        raise UserError("sync: MLflow could not be told all, for the reason above; run it again without it.")
-    print("MLflow knows the result that is here.")
+        raise UserError("sync: not all is logged, for the reason above; mend that and sync again.")
+    print("The result in this folder is logged to MLflow.")
 
 
 if __name__ == "__main__":

@@ -237,11 +237,10 @@ def _runs(options: argparse.Namespace) -> None:
 def _reproduce(options: argparse.Namespace) -> None:
     from dcgan.tracking import reproduce
 
-    root = _project_root()
-    plan = reproduce.plan(root, options.run_id, options.into)
+    plan = reproduce.plan(_project_root(), options.run_id, options.into)
     print("\n".join(plan.commands()), flush=True)
     if options.go:
-        reproduce.go(root, plan)
+        reproduce.go(plan)
 
 
 def _distance(options: argparse.Namespace) -> None:

@@ -6,6 +6,7 @@ import io
 import itertools
 import json
 import re
+import shutil
 import time
 from pathlib import Path
 
@@ -22,15 +23,13 @@ WANTED = [(lr, loss) for lr in ("0.0001", "0.0002", "0.0004") for loss in ("bce"
 
 
 @pytest.fixture(scope="module")
-def swept(tmp_path_factory: pytest.TempPathFactory) -> Project:
+def swept(reproduced: Project, tmp_path_factory: pytest.TempPathFactory) -> Project:
     """A project after the sweep. Its data were there before; the tracking database was not."""
-    project = Project.create(tmp_path_factory.mktemp("queue") / "dcgan").warm()
+    folder = tmp_path_factory.mktemp("queue") / "dcgan"
+    ignored = shutil.ignore_patterns("checkpoints", "mlflow.db", "mlartifacts", "mlspool")
+    shutil.copytree(reproduced.folder, folder, ignore=ignored)
+    project = Project(folder).warm()
     project.env["DCGAN_LOG_INTERVAL"] = "1"
-    prepared = project.run("dvc", "repro", "reference")
-    assert prepared.returncode == 0, prepared.stdout
-    project.run("git", "add", "-A", check=True)
-    project.run("git", "commit", "-q", "-m", "data", check=True)
-    assert not (project.folder / "mlflow.db").exists()
     queued = project.run("dvc", "exp", "run", "--queue", "-S", "lr=0.0001,0.0002,0.0004", "-S", "loss=bce,hinge")
     assert queued.returncode == 0, queued.stdout
     project.run("dvc", "queue", "start", "-j", "2", check=True)

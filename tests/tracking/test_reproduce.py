@@ -116,7 +116,7 @@ def test_a_run_is_rebuilt_in_a_worktree_of_its_own(root: Path, capsys: pytest.Ca
         f"git worktree add --detach {plan.folder} {commit(root)}",
         f"cd {plan.folder} && DCGAN_TRACKING=0 OMP_NUM_THREADS=1 dvc repro --force",
     ]
-    reproduce.go(root, plan)
+    reproduce.go(plan)
     assert (plan.folder / "params.yaml").read_text() == "lr: 1\n" and (root / "params.yaml").read_text() == "lr: 2\n"
     out = capsys.readouterr().out
     assert "generator.safetensors: the same bytes" in out and "the same frechet_distance" in out
@@ -132,9 +132,9 @@ def test_a_distance_by_other_settings_is_not_compared(root: Path, capsys: pytest
     run = a_run(root)
     MlflowClient().log_metric(run, "frechet_distance", 1.0)
     with pytest.raises(UserError, match="and the run's is 1"):
-        reproduce.go(root, reproduce.plan(root, run, root.parent / "same settings"))
+        reproduce.go(reproduce.plan(root, run, root.parent / "same settings"))
     MlflowClient().log_param(run, "fid_samples", "50000")
-    reproduce.go(root, reproduce.plan(root, run))
+    reproduce.go(reproduce.plan(root, run))
     assert "measured with another fid_samples" in capsys.readouterr().out
 
 
@@ -151,7 +151,7 @@ def test_files_that_are_neither_in_git_nor_made_by_a_stage_come_along(root: Path
         (root / "data" / name / "to a folder").symlink_to("deeper")
         (root / "data" / name / "to nothing").symlink_to("nothing")
     plan = reproduce.plan(root, a_run(root))
-    reproduce.go(root, plan)
+    reproduce.go(plan)
     by_hand = reproduce.plan(root, plan.run.info.run_id, root.parent / "by hand")
     subprocess.run(["bash", "-c", "set -e\n" + "\n".join(by_hand.commands())], cwd=root, check=True)
     for folder in (plan.folder, by_hand.folder):
@@ -165,7 +165,7 @@ def test_files_that_are_neither_in_git_nor_made_by_a_stage_come_along(root: Path
 def test_what_differed_later_than_a_clean_run_is_not_applied(root: Path) -> None:
     run = a_run(root)
     log_patch(root, run, b"a later stage's")
-    assert reproduce.plan(root, run).patch == b""
+    assert not reproduce.plan(root, run).patched
 
 
 def test_what_differed_from_the_commit_is_rebuilt_too(root: Path) -> None:
@@ -184,7 +184,7 @@ def test_what_differed_from_the_commit_is_rebuilt_too(root: Path) -> None:
     git(root, "checkout", "-q", "params.yaml")
     plan = reproduce.plan(root, run, root.parent / "another folder")
     assert len(plan.commands()) == 4
-    reproduce.go(root, plan)
+    reproduce.go(plan)
     assert (plan.folder / "new.py").read_bytes() == (root / "new.py").read_bytes()
 
 
@@ -203,7 +203,7 @@ def test_the_commands_that_are_printed_do_what_go_does(root: Path, tmp_path: Pat
 def test_another_result_is_told_with_the_machine_that_made_the_run(root: Path) -> None:
     run = a_run(root, generator_sha256="0" * 64, processor="Some CPU")
     with pytest.raises(UserError, match=r"its SHA-256 is .*0000.*Some CPU"):
-        reproduce.go(root, reproduce.plan(root, run))
+        reproduce.go(reproduce.plan(root, run))
 
 
 @pytest.mark.parametrize(

@@ -58,7 +58,7 @@ class Run:
             self._spool.append({"kind": kind, "run": self._identity, "time": _now(), **what}, files)
         except OSError as error:
             if not self.lost:
-                logger.warning("what MLflow is to be told cannot be kept: %s; the work goes on", error)
+                logger.warning("Cannot write what is to be logged to MLflow: %s; continuing without it", error)
             self.lost = True
 
     def open(self, name: str, params: Texts, tags: Mapping[str, str], settings: Texts | None = None) -> None:
@@ -180,7 +180,7 @@ def harmless(what: str) -> Iterator[None]:
     except Interrupted:
         raise
     except Exception as error:
-        logger.warning("%s cannot be told to MLflow (%s: %s); the work goes on", what, type(error).__name__, error)
+        logger.warning("Cannot log %s to MLflow (%s: %s); continuing without it", what, type(error).__name__, error)
 
 
 @contextlib.contextmanager
@@ -205,7 +205,7 @@ def sending(root: Path, load_of: Mapping[str, str] | None = None) -> Iterator[Sp
     try:
         sender = subprocess.Popen(command, stdin=subprocess.PIPE, cwd=root, env=environment, start_new_session=True)
     except OSError as error:
-        logger.warning("MLflow is told later, since no process could be started for it: %s", error)
+        logger.warning("Cannot start the process that logs to MLflow: %s; it is logged later", error)
         yield spool
         return
     try:
@@ -217,7 +217,7 @@ def sending(root: Path, load_of: Mapping[str, str] | None = None) -> Iterator[Sp
             sender.wait(LAST_SECONDS)
         except subprocess.TimeoutExpired:
             sender.kill()
-            logger.warning("MLflow is slow; what it has not been told is kept in %s, and sent later", spool.path)
+            logger.warning("MLflow is slow; what is not logged yet is kept in %s and logged later", spool.path)
 
 
 def _now() -> int:

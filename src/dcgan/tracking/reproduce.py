@@ -6,7 +6,6 @@ import contextlib
 import json
 import os
 import shlex
-import shutil
 import subprocess
 import sys
 import tempfile
@@ -22,7 +21,6 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from dcgan.system.errors import UserError
 from dcgan.system.files import sha256, significant
-from dcgan.system.python_path import python_path
 from dcgan.tracking.events import GENERATOR, SETTINGS, TRAINED_IN
 from dcgan.tracking.private import hidden
 from dcgan.tracking.repository import git, patch_name
@@ -43,7 +41,8 @@ class Plan:
     trained: Run  # the same, or the run that trained what this one evaluated
     root: Path
     folder: Path  # a worktree that does not exist yet
-    patch: bytes  # what differed from the commit, as git writes it; empty if nothing did
+    patched: bool  # whether something differed from the commit
+    store: str  # MLflow's address
 
     @property
     def commit(self) -> str:
@@ -65,7 +64,7 @@ class Plan:
         """The commands that rebuild it, for a shell in the project's folder."""
         name, folder = patch_name(self.commit), str(self.folder)
         fetch = ["mlflow", "artifacts", "download", "-r", self.run.info.run_id, "-a", name, "-d", folder]
-        patch = [fetch, ["git", "-C", folder, "apply", Path(name).name]] if self.patch else []
+        patch = [fetch, ["git", "-C", folder, "apply", Path(name).name]] if self.patched else []
         variables = [f"{name}={value}" for name, value in self.environment.items()]
         return [
             shlex.join(["git", "worktree", "add", "--detach", folder, self.commit]),
@@ -102,42 +101,32 @@ def plan(root: Path, run_id: str, folder: Path | None = None) -> Plan:
         raise UserError(f"{folder}: it is there already; remove it (`git worktree remove`), or give --into.")
     if git(root, "cat-file", "-e", f"{tags['git_commit']}^{{commit}}").returncode:
         raise UserError(f"{run_id}: its commit {tags['git_commit']} is not in this repository; fetch it first.")
-    patch, trained = b"", run
+    patched, trained = False, run
     if TRAINED_IN in tags:
         with _asking():
             trained = client.get_run(tags[TRAINED_IN])
-    with contextlib.suppress(MlflowException, OSError), tempfile.TemporaryDirectory() as temporary:
-        patch = Path(client.download_artifacts(run_id, patch_name(tags["git_commit"]), temporary)).read_bytes()
-    if tags.get("git_dirty") == "false":  # the patch is of a later stage
-        patch = b""
-    elif tags.get("git_dirty") in ("true", "unknown") and not patch:
+    if tags.get("git_dirty") != "false":  # or the patch is of a later stage
+        with contextlib.suppress(MlflowException, OSError), tempfile.TemporaryDirectory() as temporary:
+            patch = Path(client.download_artifacts(run_id, patch_name(tags["git_commit"]), temporary))
+            patched = patch.stat().st_size > 0
+    if tags.get("git_dirty") in ("true", "unknown") and not patched:
         raise UserError(f"{run_id}: its code differed from the commit, and the difference is lost with its artifacts.")
-    return Plan(run, trained, root.resolve(), folder, patch)
+    return Plan(run, trained, root.resolve(), folder, patched, str(client.tracking_uri))
 
 
-def go(root: Path, wanted: Plan) -> None:
-    """Does what `commands` says, and compares.
+def go(wanted: Plan) -> None:
+    """Runs `commands`, and compares.
 
     Raises:
         UserError: a command failed, or the result is another.
     """
-    _must(root, "worktree", "add", "--detach", str(wanted.folder), wanted.commit)
-    if wanted.patch:
-        _must(wanted.folder, "apply", "-", stdin=wanted.patch)
-    for path in wanted.lent:
-        shutil.copytree(wanted.root / path, wanted.folder / path, ignore=_no_files, dirs_exist_ok=True)
     programs = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", os.defpath)])
-    environment = os.environ | wanted.environment | {"PYTHONPATH": python_path(wanted.folder / "src"), "PATH": programs}
-    command = [sys.executable, "-m", "dvc", "repro", "--force"]
-    done = subprocess.run(command, cwd=wanted.folder, env=environment, check=False)
-    if done.returncode:
-        raise UserError(f"{wanted.folder}: `dvc repro` ended with status {done.returncode}; its error is above.")
+    environment = os.environ | {"PATH": programs, "MLFLOW_TRACKING_URI": wanted.store}
+    for command in wanted.commands():
+        done = subprocess.run(["sh", "-c", command], cwd=wanted.root, env=environment, check=False)
+        if done.returncode:
+            raise UserError(f"`{command}` ended with status {done.returncode}; its error is above.")
     compare(wanted)
-
-
-def _no_files(folder: str, names: list[str]) -> list[str]:
-    """Links that lead to a folder, or to nothing."""
-    return [name for name in names if (path := Path(folder, name)).is_symlink() and not path.is_file()]
 
 
 def compare(wanted: Plan) -> None:
@@ -212,9 +201,3 @@ def _asking() -> Iterator[None]:
         raise UserError(
             f"MLflow cannot be asked ({reason}); start its server, or name it with MLFLOW_TRACKING_URI."
         ) from None
-
-
-def _must(folder: Path, *words: str, stdin: bytes = b"") -> None:
-    result = subprocess.run(["git", *words], cwd=folder, input=stdin, capture_output=True, check=False)
-    if result.returncode:
-        raise UserError(f"git {words[0]}: {' '.join(result.stderr.decode(errors='replace').split())}")

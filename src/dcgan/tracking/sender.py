@@ -24,7 +24,7 @@ logger = logging.getLogger(__name__)
 _INTERVAL = 5.0  # seconds between two looks into the spool; the UI looks more seldom
 _RETRY = 10.0  # seconds, after a failure
 _LOAD_INTERVAL = 10.0  # seconds between two samples of the machine's load
-_NICENESS = 10  # the training goes first
+_NICENESS = 5  # beside a training, which goes first; other stages only wait for it
 
 
 def main() -> None:
@@ -33,7 +33,8 @@ def main() -> None:
     parser.add_argument("root", type=Path)
     parser.add_argument("--load-of", type=json.loads)
     options = parser.parse_args()
-    os.nice(_NICENESS)
+    if options.load_of:
+        os.nice(_NICENESS)
     spool, ended = spool_of(options.root), threading.Event()
     run = Run(spool, options.load_of) if options.load_of else None
     threading.Thread(target=_wait_for_end, args=(ended, run), daemon=True).start()
@@ -70,8 +71,8 @@ def send_until(ended: threading.Event, spool: Spool, root: Path) -> bool:
             if not warned:
                 reason = hidden(str(error).splitlines()[0][:300]) if str(error) else type(error).__name__
                 logger.warning(
-                    "MLflow cannot be told now, and the work goes on without it: %s. What was not sent is kept in %s "
-                    "and sent by the next stage, or by `python -m dcgan sync`.",
+                    "Cannot reach MLflow; continuing without it: %s. What is not logged yet is kept in %s and logged "
+                    "by the next stage, or by `python -m dcgan sync`.",
                     reason,
                     spool.path,
                 )
