@@ -84,15 +84,19 @@ else:
 
 
 @cache
-def _server() -> tuple[subprocess.Popen[bytes], str]:
-    """The process that is forked, which ends with this one, and its address."""
-    address = str(Path(tempfile.mkdtemp()) / "warm")
+def _server() -> tuple[subprocess.Popen[bytes], tempfile.TemporaryDirectory[str]]:
+    """The process that is forked, which ends with this one, and the folder of its address."""
+    folder = tempfile.TemporaryDirectory()
     environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
-    command = [sys.executable, "-c", _SERVER, address]
+    command = [sys.executable, "-c", _SERVER, _address(folder)]
     pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
     server = subprocess.Popen(command, env=environment | {"OMP_NUM_THREADS": "1"}, **pipes)  # type: ignore[call-overload]
     assert server.stdout.read(5) == b"ready"
-    return server, address
+    return server, folder
+
+
+def _address(folder: tempfile.TemporaryDirectory[str]) -> str:
+    return str(Path(folder.name) / "warm")
 
 
 def warm(environment: dict[str, str]) -> dict[str, str]:
@@ -100,4 +104,4 @@ def warm(environment: dict[str, str]) -> dict[str, str]:
     if os.environ.get("COLD_PYTHON"):
         return environment
     path = os.pathsep.join([*filter(None, [environment.get("PYTHONPATH")]), str(FOLDER)])
-    return environment | {"PYTHONPATH": path, "WARM_PYTHON": _server()[1], "OMP_NUM_THREADS": "1"}
+    return environment | {"PYTHONPATH": path, "WARM_PYTHON": _address(_server()[1]), "OMP_NUM_THREADS": "1"}
