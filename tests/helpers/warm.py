@@ -101,7 +101,7 @@ def _address(folder: tempfile.TemporaryDirectory[str]) -> str:
 
 def warm(environment: dict[str, str]) -> dict[str, str]:
     """The environment in which Python's processes are forks; with one thread each, as the tests' own."""
-    if os.environ.get("COLD_PYTHON"):
+    if os.environ.get("COLD_PYTHON") or not hasattr(os, "pidfd_open"):  # macOS has none
         return environment
     path = os.pathsep.join([*filter(None, [environment.get("PYTHONPATH")]), str(FOLDER)])
     return environment | {"PYTHONPATH": path, "WARM_PYTHON": _address(_server()[1]), "OMP_NUM_THREADS": "1"}
