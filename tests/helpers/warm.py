@@ -16,7 +16,7 @@ from pathlib import Path
 
 FOLDER = Path(__file__).parent / "warm_python"
 _SERVER = """
-import json, os, runpy, select, signal, socket, sys
+import gc, json, os, runpy, select, signal, socket, sys
 
 import matplotlib.pyplot, pandas, PIL.Image, psutil, pyarrow.parquet, pydantic, ruamel.yaml, safetensors.torch, tqdm
 import alembic, efficientnet_lite_pytorch, filelock, gdown, git, isal.isal_zlib, jinja2, requests, simplejpeg, yaml
@@ -64,6 +64,7 @@ with socket.socket(socket.AF_UNIX) as listening:
     listening.bind(sys.argv[1])
     listening.listen(100)
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)
+    gc.freeze()  # a collection in a fork, as at its end, would copy all memory
     os.write(1, b"ready")
     wanted = request(listening)
 os.chdir(wanted["folder"])
