@@ -14,7 +14,6 @@ import statistics
 import subprocess
 import sys
 import tempfile
-import threading
 import time
 import urllib.request
 from pathlib import Path
@@ -22,8 +21,9 @@ from pathlib import Path
 from playwright.sync_api import sync_playwright
 
 from dcgan import params
-from dcgan.tracking.events import FINGERPRINT, GENERATOR, Run, spool_of
-from dcgan.tracking.sender import send_until
+from dcgan.tracking.run import Run
+from dcgan.tracking.run_folder import FINGERPRINT, GENERATOR, Description, spool_of, texts
+from dcgan.tracking.sender import send
 from dcgan.tracking.store import connect
 from dcgan.training.step import COLUMNS
 
@@ -32,16 +32,16 @@ ROOT = Path(__file__).resolve().parent.parent
 
 def fill(root: Path, runs: int, points: int) -> str:
     """Tells MLflow of so many runs, each with so many points in all; returns the experiment's id."""
-    values, spool, ended = params.load(ROOT / "params.yaml").model_dump(), spool_of(root), threading.Event()
-    ended.set()
+    spool = spool_of(root)
+    values = texts(params.load(ROOT / "params.yaml").model_dump())
     for number in range(runs):
-        run = Run(spool, {FINGERPRINT: str(number)})
-        run.open(f"run-{number}", values | {"seed": number}, {GENERATOR: str(number)})
-        steps = range(1, points // len(COLUMNS) + 1)
-        run.points([(step, dict.fromkeys(COLUMNS, 1 / (step + number))) for step in steps])
-        run.metrics({"frechet_distance": 400.0 + number})
-        run.end("FINISHED")
-    assert send_until(ended, spool, root)
+        identity, tags = {FINGERPRINT: str(number)}, {GENERATOR: str(number)}
+        about = Description(identity, f"run-{number}", values | {"seed": str(number)}, opened_with=tags)
+        with Run(spool, about).open() as run:
+            for step in range(1, points // len(COLUMNS) + 1):
+                run.metrics(step, dict.fromkeys(COLUMNS, 1 / (step + number)))
+            run.metrics(0, {"frechet_distance": 400.0 + number})
+    assert send(root)
     return connect(root)[1]
 
 

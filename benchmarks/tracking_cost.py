@@ -34,7 +34,9 @@ from mlflow import MlflowClient
 from dcgan import networks, params
 from dcgan.data import images
 from dcgan.system import hardware
-from dcgan.tracking import events
+from dcgan.tracking.run import Run
+from dcgan.tracking.run_folder import FINGERPRINT, Description, spool_of
+from dcgan.tracking.sender import sending
 from dcgan.training import curves, loop
 from dcgan.training.checkpoint import CheckpointStore
 from dcgan.training.step import Recipe
@@ -57,14 +59,11 @@ class Watched:
         tell()
         self.seconds += time.perf_counter() - start
 
-    def losses(self, step: int, values: dict[str, float]) -> None:
-        self._timed(lambda: self._observer.losses(step, values))
+    def metrics(self, step: int, values: dict[str, float]) -> None:
+        self._timed(lambda: self._observer.metrics(step, values))
 
     def grid(self, step: int, sheet: images.Pixels) -> None:
         self._timed(lambda: self._observer.grid(step, sheet))
-
-    def measured(self, step: int, values: dict[str, float]) -> None:
-        self._timed(lambda: self._observer.measured(step, values))
 
 
 def train(root: Path, epochs: int, interval: int, tracked: bool) -> dict[str, Any]:
@@ -80,10 +79,12 @@ def train(root: Path, epochs: int, interval: int, tracked: bool) -> dict[str, An
         observer: loop.Observer = loop.Nobody()
         start = time.perf_counter()
         if tracked:
-            spool = held.enter_context(events.sending(root, {events.FINGERPRINT: "benchmark"}))
-            observer = run = events.Run(spool, {events.FINGERPRINT: "benchmark"})
-            held.enter_context(run.ended())
-            run.open("benchmark", values, {})
+            about = Description(
+                {FINGERPRINT: "benchmark"}, "benchmark", {key: str(value) for key, value in values.items()}
+            )
+            run = Run(spool_of(root), about)
+            held.enter_context(sending(root, load_of=run.folder))
+            observer = held.enter_context(run.open())
         store = CheckpointStore(Path(folder), "benchmark")
         watched = Watched(observer)
         result = loop.train(

@@ -11,7 +11,7 @@ from support.launch_ranks import launch, stop_when_told
 from support.runtime import record_runtime
 from support.signals import stop_signal
 from support.stage import DISCRIMINATOR, FACES, GENERATOR, MAIN_ROOT, REPORTS, run
-from support.training_run import tell_result, training_run
+from support.training_run import describe_result, training_run
 
 from dcgan.params import TrainParams
 
@@ -69,7 +69,7 @@ def main(params: TrainParams) -> None:
             folder.mkdir()
             for grid in result.grids:
                 shutil.copyfile(grid, folder / grid.name)
-        tell_result(tracked, result, interval, len(faces) // recipe.batch_size)
+        describe_result(tracked, result, interval, len(faces) // recipe.batch_size)
         store.finish()
         record_runtime("train", {**where, **result.speed})
 

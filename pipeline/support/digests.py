@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,9 @@ from typing import Any
 from support.stage import ROOT
 
 import yaml
+
+from dcgan.tracking.machine import packages
+from dcgan.tracking.run import Run, harmless
 
 
 def code_digest(stage: str) -> str:
@@ -41,17 +45,22 @@ def digests(stage: str) -> dict[str, dict[str, dict[str, str]]]:
             above = wrote.get(dep)
             if above in lock and above not in found:
                 follow(above)
-                entries = {side: lock[above].get(side, []) for side in ("deps", "outs")}
-                found[above] = {side: {each["path"]: each["md5"] for each in entries[side]} for side in entries}
+                sides = {side: lock[above].get(side, []) for side in ("deps", "outs")}
+                found[above] = {side: {each["path"]: each["md5"] for each in sides[side]} for side in sides}
 
     follow(stage)
     known = {path: digest for of in found.values() for path, digest in of["outs"].items()}
     own = {"deps": stages[stage].get("deps", []), "outs": _outs(stages[stage])}
-    for side, paths in own.items():
-        hashed = {path: md5(ROOT / path) for path in paths if path not in known and (ROOT / path).is_file()}
-        there = {path: known[path] for path in paths if path in known}
-        found.setdefault(stage, {})[side] = there | hashed
+    hashed = {path: md5(ROOT / path) for paths in own.values() for path in paths if (ROOT / path).is_file()}
+    found[stage] = {side: {path: d for path in own[side] if (d := (hashed | known).get(path))} for side in own}
     return found
+
+
+def describe_lineage(run: Run, stage: str) -> None:
+    """Gives the run the digests of what it was made from and of what came of it, and the packages."""
+    with harmless("the lineage"):
+        run.artifact("lineage/digests.json", json.dumps(digests(stage), indent=2))
+        run.artifact("lineage/requirements.txt", packages())
 
 
 def _stages() -> dict[str, Any]:

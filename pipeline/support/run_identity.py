@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import sys
 from collections.abc import Mapping
@@ -10,13 +9,13 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from support.digests import digests
-from support.stage import ROOT
+from support.stage import MAIN_ROOT, ROOT
 
 from dcgan.params import CropParams, DownloadParams, Section, TrainParams, load
-from dcgan.tracking.events import Run, harmless
-from dcgan.tracking.machine import machine, packages
+from dcgan.tracking.machine import machine
 from dcgan.tracking.repository import commit, patch_name, uncommitted
+from dcgan.tracking.run import Run, harmless
+from dcgan.tracking.run_folder import Description, spool_of, texts
 
 # What decides a result and git knows; where it differs from the commit, the run keeps the difference.
 SOURCES = ("src", "pipeline", "data/folder.dvc", "dvc.yaml", "params.yaml", "requirements.txt", "pyproject.toml")
@@ -36,26 +35,27 @@ def _values(section: type[Section]) -> dict[str, Any]:
     return load(ROOT / "params.yaml").section(section).model_dump()
 
 
-def open_run(run: Run, tags: Mapping[str, str] | None = None, settings: Mapping[str, Any] | None = None) -> None:
-    """Opens the run with what it is known by, and gives it what differs from the commit, before that can change.
+def new_run(
+    identity: Mapping[str, str], tags: Mapping[str, str] | None = None, settings: Mapping[str, Any] | None = None
+) -> Run:
+    """A run with what it is known by, and with what differs from the commit, before that can change.
 
-    It is named after the DVC experiment, or the commit.
+    It is named after the DVC experiment, or the commit. With DCGAN_TRACKING=0 nothing is kept of it.
     """
-    known: dict[str, str] = {}
-    name, patch = "", b""
+    origin: tuple[dict[str, str], dict[str, bytes]] = {}, {}
     with harmless("the lineage"):
-        known, name, patch = _origin()
-    run_name = os.environ.get("DVC_EXP_NAME") or commit(ROOT, 7) or "no commit"
-    run.open(run_name, training_params(), {**known, **(tags or {})}, settings)
-    if patch:
-        run.text(name, patch, once=True)
+        origin = _origin()
+    name = os.environ.get("DVC_EXP_NAME") or commit(ROOT, 7) or "no commit"
+    spool = spool_of(MAIN_ROOT) if os.environ.get("DCGAN_TRACKING") != "0" else None
+    about = texts(training_params()), texts(settings or {}), origin[0] | dict(tags or {})
+    return Run(spool, Description(dict(identity), name, *about), origin[1])
 
 
 @cache  # a stage may open several runs, of one tree
-def _origin() -> tuple[dict[str, str], str, bytes]:
+def _origin() -> tuple[dict[str, str], dict[str, bytes]]:
     """Tags: the commit, whether code or parameters differ from it, the DVC experiment, the command, the machine.
 
-    And what differs, as a patch, after the name under which a run keeps it.
+    And what differs, as a patch by its name.
     """
     head = commit(ROOT)
     patch = uncommitted(ROOT, SOURCES) if head else b""
@@ -69,11 +69,4 @@ def _origin() -> tuple[dict[str, str], str, bytes]:
         "mlflow.source.git.commit": head,
         **machine(),
     }
-    return {name: value for name, value in tags.items() if value}, patch_name(head), patch or b""
-
-
-def tell_lineage(run: Run, stage: str) -> None:
-    """Gives the run the digests of what it was made from and of what came of it, and the packages."""
-    with harmless("the lineage"):
-        run.text("lineage/digests.json", json.dumps(digests(stage), indent=2))
-        run.text("lineage/requirements.txt", packages())
+    return {name: value for name, value in tags.items() if value}, {patch_name(head): patch} if patch else {}

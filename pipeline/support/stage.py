@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import logging
 import os
 import sys
@@ -62,6 +63,8 @@ def run(section: type[SectionT], stage: Callable[[SectionT], None]) -> None:
         if sentence is None:
             raise
         _end(sentence)
+    finally:
+        gc.freeze()  # or the interpreter's last collection looks at all that torch has loaded, for up to a second
 
 
 def _end(sentence: str) -> NoReturn:

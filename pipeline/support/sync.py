@@ -1,4 +1,4 @@
-"""Tells MLflow what it has not been told: what is in the spool, and a result that DVC restored.
+"""Logs what MLflow lacks: runs that wait, and a result that DVC restored.
 
 No stage: `python -m dcgan sync` runs it.
 """
@@ -7,30 +7,25 @@ import json
 import os
 import subprocess
 import sys
-import threading
 
-from support.record import record_evaluation, record_samples
+from support.record import describe_evaluation, describe_samples
 from support.stage import GENERATOR, MAIN_ROOT, ROOT, run
 
 from dcgan.params import Section
 from dcgan.system.errors import UserError
-from dcgan.tracking import events
-from dcgan.tracking.sender import send_until
-from dcgan.tracking.spool import Spool
+from dcgan.tracking.run_folder import SPOOL, spool_of, waiting
+from dcgan.tracking.sender import send
 
 
 def main(params: Section) -> None:
     if os.environ.get("DCGAN_TRACKING") == "0":
         raise UserError("DCGAN_TRACKING: 0 is not allowed here, since sync logs to MLflow; unset it.")
-    spool, ended = events.spool_of(MAIN_ROOT), threading.Event()
-    ended.set()
-    waiting = len(spool)
-    if not send_until(ended, spool, MAIN_ROOT):
-        raise UserError(f"sync: {len(spool)} events are not logged, for the reason above; mend that and sync again.")
-    print(f"Logged {waiting} events to MLflow, except those that a warning above names.")
-    for other in sorted((MAIN_ROOT / events.SPOOL).glob("*/unsent.jsonl")):
-        if other != spool.path and (count := len(Spool(other.parent))):
-            print(f"{other}: {count} events are for another store; name it with MLFLOW_TRACKING_URI and sync again.")
+    spool = spool_of(MAIN_ROOT)
+    print(f"Runs that were not logged completely: {len(waiting(spool))}")
+    _send()
+    for other in sorted((MAIN_ROOT / SPOOL).glob("*")):
+        if other != spool and (count := len(waiting(other))):
+            print(f"{other}: {count} runs are for another store; name it with MLFLOW_TRACKING_URI and sync again.")
     if not GENERATOR.exists():
         return
     status = subprocess.run([sys.executable, "-m", "dvc", "status", "--json"], cwd=ROOT, capture_output=True, text=True)
@@ -40,11 +35,15 @@ def main(params: Section) -> None:
         raise UserError(
             f"sync: what is here is not what dvc.lock says ({', '.join(changed)}); run `dvc repro` or `dvc checkout`."
         )
-    record_samples()
-    record_evaluation("report")
-    if not send_until(ended, spool, MAIN_ROOT):
-        raise UserError("sync: not all is logged, for the reason above; mend that and sync again.")
+    describe_samples()
+    describe_evaluation("report")
+    _send()
     print("The result in this folder is logged to MLflow.")
+
+
+def _send() -> None:
+    if not send(MAIN_ROOT):
+        raise UserError("sync: not all is logged, for the reason above; mend that and sync again.")
 
 
 if __name__ == "__main__":

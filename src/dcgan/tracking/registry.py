@@ -11,7 +11,7 @@ from mlflow.entities import LoggedModel, Run
 from mlflow.entities.model_registry import ModelVersion
 from mlflow.exceptions import MlflowException
 
-from dcgan.tracking.events import GENERATOR
+from dcgan.tracking.run_folder import GENERATOR
 
 CHAMPION = "champion"
 _ABOUT = (

@@ -21,9 +21,9 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from dcgan.system.errors import UserError
 from dcgan.system.files import sha256, significant
-from dcgan.tracking.events import GENERATOR, SETTINGS, TRAINED_IN
 from dcgan.tracking.private import hidden
 from dcgan.tracking.repository import git, patch_name
+from dcgan.tracking.run_folder import GENERATOR, SETTINGS, TRAINED_IN
 from dcgan.tracking.store import EXPERIMENT, connect
 
 MODEL = Path("models/generator.safetensors")

@@ -1,30 +1,28 @@
-"""The tracking store: turns events into what MLflow knows of a run. Each event can come twice and counts once."""
+"""The tracking store: makes MLflow hold what the folder of a run says, by adding what is missing."""
 
 from __future__ import annotations
 
 import contextlib
-import csv
 import logging
 import os
-import shutil
-import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
-from typing import Any
 
 import filelock
 import requests
 from PIL import Image
 
 from dcgan.system.errors import UserError
-from dcgan.tracking.events import EVALUATION, GENERATOR, TRAINED_IN
+from dcgan.system.files import sha256
+from dcgan.tracking import run_folder
 from dcgan.tracking.private import hidden
-from dcgan.tracking.spool import Event, Spool
+from dcgan.tracking.run_folder import EVALUATION, GENERATOR, TRAINED_IN, Description, Point, files
 
 os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
 os.environ.setdefault("DO_NOT_TRACK", "true")
-# With the server down MLflow would retry every call for about four minutes; here the spool waits for it.
+# With the server down MLflow would retry every call for about four minutes; here the folders wait for it.
 os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
 os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "10")
 os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
@@ -42,6 +40,7 @@ from mlflow.entities import (
 )
 from mlflow.exceptions import MlflowException
 from mlflow.utils.file_utils import local_file_uri_to_path
+from mlflow.utils.mlflow_tags import MLFLOW_LOGGED_IMAGES
 
 from dcgan.tracking import models, registry
 
@@ -50,6 +49,8 @@ logging.getLogger("mlflow").setLevel(logging.ERROR)
 logging.getLogger("alembic").setLevel(logging.ERROR)
 
 EXPERIMENT = "dcgan"
+_GRIDS = "fixed_latents"  # MLflow's key of a series of pictures, and the ends of the names of two files of each
+_SUFFIXES = (".png", "+compressed.webp")
 RESTORED = "restored"
 _KIND = {"mlflow.experimentKind": "custom_model_development"}  # a training, not a chat
 _BATCH = 1000  # metrics in a request, MLflow's limit
@@ -59,9 +60,7 @@ _TEXT = 6000  # characters of a parameter, MLflow's limit
 _REFUSED = {"INVALID_PARAMETER_VALUE", "RESOURCE_DOES_NOT_EXIST", "RESOURCE_ALREADY_EXISTS"}
 _LATER = {401, 403, 408, 429}  # those of HTTP's 4xx that may pass
 
-
-class RunNotFoundError(ValueError):
-    """The store has no run of an event's identity."""
+_Item = tuple[str, object, Callable[[], object]]  # what it is, what tells it from others of its kind, how it is sent
 
 
 @dataclass
@@ -69,13 +68,18 @@ class _Known:
     """What a run has already."""
 
     run_id: str
-    points: dict[str, set[int]] = field(default_factory=dict)  # by metric, the steps
-    images: set[tuple[str, int]] | None = None  # key and step; None: not asked yet
-    restored: bool = False
+    unread: set[str]  # metrics that it has, whose points have not been asked for
+    points: dict[str, set[tuple[int, int | None]]] = field(default_factory=dict)  # by metric, see `_told_by`
+    grids: dict[int, str | None] | None = None  # see `_grids`; None: not asked for yet
 
-    @classmethod
-    def of(cls, run: Run) -> _Known:
-        return cls(run.info.run_id, restored=RESTORED in run.data.tags)
+
+@dataclass
+class _Progress:
+    """What a folder's run has been given."""
+
+    known: _Known
+    read: dict[str, int] = field(default_factory=dict)  # of files of metrics, the bytes
+    done: set[tuple[str, object]] = field(default_factory=set)
 
 
 def connect(root: Path) -> tuple[mlflow.MlflowClient, str]:
@@ -129,210 +133,218 @@ class Store:
             logger.warning("the experiment %s was deleted; it is restored, since runs go there", EXPERIMENT)
             self.client.restore_experiment(self.experiment)
         mlflow.set_experiment(experiment_id=self.experiment)  # where models are logged
-        self._known: dict[tuple[tuple[str, str], ...], _Known] = {}
-        self._warned: set[tuple[str, ...]] = set()
+        self._known: dict[str, _Known] = {}  # by run
+        self._progress: dict[Path, _Progress] = {}  # by folder
+        self._warned: set[str] = set()
 
-    def send(self, events: Sequence[Event], spool: Spool) -> int:
-        """Tells the first event, or the first few together, and returns how many they were.
+    def upload(self, folder: Path) -> bool:
+        """Makes MLflow hold what the folder says by now; however often it is called, and by whom, it counts once.
 
-        An event that cannot be told, now or later, is warned of and dealt with: it would stand in the others' way.
+        What MLflow refuses, now and later, is warned of and left out: it would stand in the way of all else.
+
+        Returns:
+            Whether the folder has been dealt with to its end.
 
         Raises:
-            Exception: MLflow cannot be reached, or cannot do it now.
+            Exception: MLflow cannot be reached, or cannot do it now; go on with another Store.
         """
-        first = events[0]
-        together = 1
-        if first["kind"] == "points":
-            while together < len(events) and all(events[together][key] == first[key] for key in ("kind", "run")):
-                together += 1
-        actions: dict[str, Callable[[Any], None]] = {
-            "open": self._open,
-            "points": lambda _: self._points(events[:together]),
-            "image": lambda event: self._image(event, spool.file(event["files"]["image"])),
-            "artifact": lambda event: self._artifact(event, spool),
-            "restored": lambda event: self._restored(event, spool),
-            "dataset": self._dataset,
-            "model": lambda event: self._model(event, spool.file(event["files"]["generator"])),
-            "register": self._register,
-            "tags": self._tags,
-            "end": self._end,
-        }
-        kind = first["kind"]
-        if not all(spool.file(name).exists() for name in first.get("files", {}).values()):
-            self._warn(first, f"a file of {kind} is lost")
-            return together
+        over = run_folder.over(folder)  # asked first, since its writer may add something meanwhile
+        self._try(f"the run in {folder}", lambda: self._upload(folder, run_folder.describe(folder), over))
+        return over
+
+    def _upload(self, folder: Path, about: Description, over: bool) -> None:
+        progress = self._progress.get(folder) or _Progress(self._opened(about))
+        self._progress[folder] = progress
+        for what, which, upload in self._items(folder, about, progress, over):
+            if (what, which) not in progress.done:
+                self._try(f"{what} of {about.name}", upload)
+                progress.done.add((what, which))
+
+    def _try(self, what: str, act: Callable[[], object]) -> None:
         try:
-            actions[kind](first)
+            act()
         except Exception as error:
             if not _lasts(error):
                 raise
-            if together > 1 and not isinstance(error, RunNotFoundError):  # one of them is at fault
-                return self.send(events[:1], spool)
-            reason = hidden((str(error).splitlines() or [""])[0][:300])
-            self._warn(first, f"MLflow is not told of {kind}: {type(error).__name__}: {reason}")
-        return together
+            if what not in self._warned:
+                reason = hidden((str(error).splitlines() or [""])[0][:300])
+                logger.warning("Cannot log %s (%s: %s); continuing without it", what, type(error).__name__, reason)
+            self._warned.add(what)
 
-    def _warn(self, event: Event, sentence: str) -> None:
-        about = (event["kind"], *event["run"].values())
-        if about not in self._warned:
-            logger.warning("%s", sentence)
-        self._warned.add(about)
+    def _items(self, folder: Path, about: Description, progress: _Progress, over: bool) -> Iterator[_Item]:
+        """All that the run should hold, in the order in which it is sent."""
+        known = progress.known
+        for name, file in files(folder / run_folder.FIRST):
+            yield name, None, partial(self._artifact, known, name, file, keep=True)
+        if about.restored:
+            yield "restored curves", None, partial(self._restored, known, about)
+        for name in (run_folder.METRICS, run_folder.LOAD):
+            start = progress.read.get(name, 0)
+            points, progress.read[name] = run_folder.points(folder / name, start)
+            if points:
+                yield name, start, partial(self._points, known, points)
+        for name, file in files(folder / run_folder.GRIDS):
+            yield "grids", name, partial(self._grid, known, int(name), file)
+            if over:  # which MLflow does last for each
+                yield "grids", "tag", partial(self.client.set_tag, known.run_id, MLFLOW_LOGGED_IMAGES, True)
+        for name, file in files(folder / run_folder.ARTIFACTS):
+            yield name, file.stat().st_mtime_ns, partial(self._artifact, known, name, file)
+        if about.dataset:
+            yield "dataset", None, partial(self._dataset, known, about.dataset)
+        if (folder / run_folder.MODEL).exists():
+            yield "models", None, partial(self._models, known, folder / run_folder.MODEL)
+        if about.tags:
+            yield "tags", str(about.tags), partial(self._tags, known, about.tags)
+        if about.registered:
+            yield "registered model", None, partial(self._register, known, about)
+        if over:
+            yield "end", None, partial(self._end, known, about)
 
-    def forget(self) -> None:
-        """Looks anew at what a run has; another may have told it something."""
-        self._known.clear()
+    def _opened(self, about: Description) -> _Known:
+        """Finds the run, or makes it, and gives it those parameters and tags that it lacks."""
+        identity, params, client = about.identity, about.params, self.client
+        run = self._find(identity)
+        if run is None:
+            tags = about.opened_with | identity
+            trained = self._find({GENERATOR: identity[GENERATOR]}) if GENERATOR in identity else None
+            if trained:
+                params = {name: value for name, value in trained.data.params.items() if name not in about.settings}
+                tags[TRAINED_IN] = trained.info.run_id
+            elif GENERATOR in identity:
+                tags[RESTORED] = "true"
+            run = client.create_run(self.experiment, about.started, tags, about.name)
+        elif GENERATOR not in run.data.tags:  # a training that goes on
+            client.update_run(run.info.run_id, "RUNNING")
+        # A parameter that does not decide the training may have changed since it was interrupted.
+        wanted = {name: value for name, value in (params | about.settings).items() if name not in run.data.params}
+        tags = about.opened_with | {name: value for name, value in identity.items() if name == EVALUATION}
+        client.log_batch(
+            run.info.run_id,
+            params=[Param(name, value[:_TEXT]) for name, value in wanted.items()],
+            tags=[RunTag(name, value) for name, value in tags.items() if name not in run.data.tags],
+        )
+        return self._known.setdefault(run.info.run_id, _Known(run.info.run_id, set(run.data.metrics)))
 
-    def _find_of(self, identity: dict[str, str]) -> Run | None:
+    def _find(self, identity: Mapping[str, str]) -> Run | None:
         """The run of an identity.
 
         The first evaluation of a generator goes to the run that trained it, the newest if two trainings gave the same
         bytes; one with other settings to its own.
         """
         evaluation = identity.get(EVALUATION)
-        tags = {name: value for name, value in identity.items() if name != EVALUATION}
-        where = " and ".join(f"tags.`{name}` = '{value}'" for name, value in tags.items())
+        where = " and ".join(f"tags.`{name}` = '{value}'" for name, value in identity.items() if name != EVALUATION)
         runs = list(self.client.search_runs([self.experiment], where, order_by=["start_time"]))
         trained = [run for run in runs if TRAINED_IN not in run.data.tags][-1:]
         candidates = trained + [run for run in runs if TRAINED_IN in run.data.tags]
         wanted = (None, evaluation) if evaluation else None
         return next((run for run in candidates if wanted is None or run.data.tags.get(EVALUATION) in wanted), None)
 
-    def _state(self, event: Event) -> _Known:
-        key = tuple(sorted(event["run"].items()))
-        if key not in self._known:
-            run = self._find_of(event["run"])
-            if run is None:
-                raise RunNotFoundError("the run is not there; was it deleted?")
-            self._known[key] = _Known.of(run)
-        return self._known[key]
+    def _points(self, known: _Known, points: Sequence[Point]) -> None:
+        """Adds points that the run lacks. One that MLflow refuses does not cost the others."""
+        new = []
+        for at, step, values in points:
+            for key, value in values.items():
+                if key in known.unread:
+                    history = self.client.get_metric_history(known.run_id, key)
+                    known.points[key] = {_told_by(key, point.step, point.timestamp) for point in history}
+                    known.unread.remove(key)
+                there = known.points.setdefault(key, set())
+                if _told_by(key, step, at) not in there:
+                    there.add(_told_by(key, step, at))
+                    new.append(Metric(key, value, at, step))
+        for start in range(0, len(new), _BATCH):
+            self._log(known.run_id, new[start : start + _BATCH])
 
-    def _open(self, event: Event) -> None:
-        identity, client = event["run"], self.client
-        run = self._find_of(identity)
-        params, settings = event["params"], event["settings"]
-        if run is None:
-            tags = {**event["tags"], **identity}
-            trained = self._find_of({GENERATOR: identity[GENERATOR]}) if GENERATOR in identity else None
-            if trained:
-                params = {name: value for name, value in trained.data.params.items() if name not in settings}
-                tags[TRAINED_IN] = trained.info.run_id
-            elif GENERATOR in identity:
-                tags[RESTORED] = "true"
-            run = client.create_run(self.experiment, event["time"], tags, event["name"])
-            if GENERATOR in identity:
-                client.set_terminated(run.info.run_id, "FINISHED", event["time"])
-        elif GENERATOR not in identity and GENERATOR not in run.data.tags:  # a training that goes on
-            client.update_run(run.info.run_id, "RUNNING")
-        run_id, wanted = run.info.run_id, {**params, **settings}
-        # A parameter that does not decide the training may have changed since it was interrupted.
-        missing = [Param(k, v[:_TEXT]) for k, v in wanted.items() if k not in run.data.params]
-        tags = {**event["tags"], **({EVALUATION: identity[EVALUATION]} if EVALUATION in identity else {})}
-        added = [RunTag(k, v) for k, v in tags.items() if k not in run.data.tags]
-        client.log_batch(run_id, params=missing, tags=added)
-        self._known[tuple(sorted(identity.items()))] = _Known.of(client.get_run(run_id))
+    def _log(self, run_id: str, metrics: Sequence[Metric]) -> None:
+        try:
+            self.client.log_batch(run_id, metrics)
+        except Exception as error:
+            if len(metrics) == 1 or not _lasts(error):
+                raise
+            for metric in metrics:
+                self._try(f"{metric.key} in run {run_id}", partial(self._log, run_id, [metric]))
 
-    def _points(self, events: Sequence[Event]) -> None:
-        known, metrics = self._state(events[0]), []
-        seen: set[tuple[str, int]] = set()
-        for event in events:
-            for step, values in event["points"]:
-                new = {k: v for k, v in values.items() if (k, step) not in seen and self._is_new(known, k, step)}
-                metrics += [Metric(key, value, event["time"], step) for key, value in new.items()]
-                seen |= {(key, step) for key in new if not key.startswith("system/")}
-        for start in range(0, len(metrics), _BATCH):
-            batch = metrics[start : start + _BATCH]
-            self.client.log_batch(known.run_id, batch)
-            for metric in batch:
-                known.points.setdefault(metric.key, set()).add(metric.step)
+    def _restored(self, known: _Known, about: Description) -> None:
+        """Adds curves that are coarser than those of a training, unless the run is that of a training."""
+        if RESTORED in self.client.get_run(known.run_id).data.tags:
+            self._points(known, [(about.started, int(step), values) for step, values in about.restored.items()])
 
-    def _is_new(self, known: _Known, key: str, step: int) -> bool:
-        if key.startswith("system/"):  # its steps are seconds of a process, which a resumed training counts anew
-            return True
-        if key not in known.points:
-            known.points[key] = {metric.step for metric in self.client.get_metric_history(known.run_id, key)}
-        return step not in known.points[key]
-
-    def _image(self, event: Event, file: Path) -> None:
-        known, wanted = self._state(event), (event["key"], event["step"])
-        if known.images is None:
-            names = [Path(item.path).name.split("+") for item in self.client.list_artifacts(known.run_id, "images")]
-            known.images = {(name[0], int(name[2])) for name in names if len(name) > 2}
-        if wanted in known.images:
+    def _grid(self, known: _Known, step: int, file: Path) -> None:
+        if known.grids is None:
+            known.grids = self._grids(known.run_id)
+        there = known.grids.get(step, "")
+        if there is None:
             return
         try:
             with Image.open(file) as opened:
                 image = opened.copy()
         except (OSError, SyntaxError) as error:
             raise ValueError(f"a damaged picture, {error}") from None
-        self.client.log_image(
-            known.run_id, image, key=event["key"], step=event["step"], timestamp=event["time"], synchronous=True
-        )
-        known.images.add(wanted)
+        if there:
+            for suffix in _SUFFIXES:
+                self.client.log_image(known.run_id, image, artifact_file=there + suffix)
+        else:
+            self.client.log_image(known.run_id, image, key=_GRIDS, step=step, synchronous=True)
+        known.grids[step] = None
 
-    def _restored(self, event: Event, spool: Spool) -> None:
-        known = self._state(event)
-        if not known.restored:
-            return
-        common = {name: event[name] for name in ("run", "time")}
-        with spool.file(event["files"]["losses"]).open(newline="") as file:
-            rows = [{name: float(value) for name, value in row.items() if value} for row in csv.DictReader(file)]
-        self._points([common | {"points": [(int(row.pop("step")), row) for row in rows]}])
-        between = max(known.points["d_loss"]) // max(1, event["grids"] - 1)  # steps
-        for number in range(event["grids"]):
-            image = common | {"key": "fixed_latents", "step": number * between}
-            self._image(image, spool.file(event["files"][f"grid {number}"]))
+    def _grids(self, run_id: str) -> dict[int, str | None]:
+        """By step None, or the name of a picture that a sender was killed in, of whose files one is missing."""
+        found: dict[int, str | None] = {}
+        files = {item.path: item.file_size for item in self.client.list_artifacts(run_id, "images")}
+        for path in files:
+            name = path.removesuffix(_SUFFIXES[1]).removesuffix(_SUFFIXES[0])
+            if name.startswith(f"images/{_GRIDS}+step+"):
+                whole = all(files.get(name + suffix) for suffix in _SUFFIXES)
+                found[int(name.split("+")[2])] = None if whole else name
+        return found
 
-    def _artifact(self, event: Event, spool: Spool) -> None:
-        name, run_id = Path(event["name"]), self._state(event).run_id
-        folder = None if name.parent == Path() else str(name.parent)
-        if event.get("once") and any(item.path == str(name) for item in self.client.list_artifacts(run_id, folder)):
-            return
-        with tempfile.TemporaryDirectory(dir=spool.folder) as temporary:
-            named = shutil.copyfile(spool.file(event["files"]["artifact"]), Path(temporary) / name.name)
-            self.client.log_artifact(run_id, str(named), folder)
+    def _artifact(self, known: _Known, name: str, file: Path, keep: bool = False) -> None:
+        """Adds a file, or replaces the run's unless that is to be kept."""
+        folder = str(Path(name).parent) if "/" in name else None
+        if not (keep and any(item.path == name for item in self.client.list_artifacts(known.run_id, folder))):
+            self.client.log_artifact(known.run_id, str(file), folder)
 
-    def _dataset(self, event: Event) -> None:
-        dataset = Dataset(event["name"], event["digest"], "local", event["source"], profile=event["profile"])
-        tagged = DatasetInput(dataset, [InputTag("mlflow.data.context", "training")])
-        self.client.log_inputs(self._state(event).run_id, [tagged])
+    def _dataset(self, known: _Known, about: Mapping[str, str]) -> None:
+        dataset = Dataset(about["name"], about["digest"], "local", about["source"], profile=about["profile"])
+        self.client.log_inputs(known.run_id, [DatasetInput(dataset, [InputTag("mlflow.data.context", "training")])])
 
-    def _model(self, event: Event, generator: Path) -> None:
+    def _models(self, known: _Known, generator: Path) -> None:
         """Logs the models of this generator that the run lacks; a half-logged one goes."""
-        run_id = self._state(event).run_id
-        there = set()
-        for model in self.client.search_logged_models([self.experiment], f"source_run_id = '{run_id}'"):
+        digest, there = sha256(generator), set()
+        for model in self.client.search_logged_models([self.experiment], f"source_run_id = '{known.run_id}'"):
             if model.status != LoggedModelStatus.READY:
                 with contextlib.suppress(MlflowException):  # on a shared server only some may delete
                     self.client.delete_logged_model(model.model_id)
-            elif model.tags.get(GENERATOR) == event["sha256"]:
+            elif model.tags.get(GENERATOR) == digest:
                 there.add(model.name)
-        models.log(
-            run_id, generator, [name for name in models.NAMES if name not in there], {GENERATOR: event["sha256"]}
-        )
+        models.log(known.run_id, generator, [name for name in models.NAMES if name not in there], {GENERATOR: digest})
 
-    def _register(self, event: Event) -> None:
-        run = self.client.get_run(self._state(event).run_id)
+    def _tags(self, known: _Known, tags: Mapping[str, str]) -> None:
+        self.client.log_batch(known.run_id, tags=[RunTag(name, value) for name, value in tags.items()])
+
+    def _register(self, known: _Known, about: Description) -> None:
+        run = self.client.get_run(known.run_id)
+        digest = about.identity.get(GENERATOR, run.data.tags[GENERATOR])
         trained_in = run.data.tags.get(TRAINED_IN, run.info.run_id)
         where = f"source_run_id = '{trained_in}' and name = '{models.SERVED}'"
         for model in self.client.search_logged_models([self.experiment], where):
-            if model.tags.get(GENERATOR) == event["run"].get(GENERATOR, run.data.tags[GENERATOR]):
-                registry.register(
-                    self.client, event["name"], model, run, event["metric"], event["distance"], event["protocol"],
-                    event["card"],
-                )  # fmt: skip
+            if model.tags.get(GENERATOR) == digest:
+                registry.register(self.client, model=model, run=run, **about.registered)
                 return
 
-    def _tags(self, event: Event) -> None:
-        self.client.log_batch(self._state(event).run_id, tags=[RunTag(k, v) for k, v in event["tags"].items()])
+    def _end(self, known: _Known, about: Description) -> None:
+        run = self.client.get_run(known.run_id)
+        status = about.status if about.ended else "KILLED"
+        if GENERATOR in run.data.tags:  # what came after the result, as a full disk, does not undo it
+            status = "FINISHED"
+        if run.info.status != status:
+            self.client.set_terminated(known.run_id, status, about.ended or None)
 
-    def _end(self, event: Event) -> None:
-        run = self.client.get_run(self._state(event).run_id)
-        if event.get("only_running") and run.info.status != "RUNNING":
-            return
-        if GENERATOR not in run.data.tags:
-            self.client.set_terminated(run.info.run_id, event["status"], event["time"])
-        elif run.info.status != "FINISHED":  # what came after the result, as a full disk, does not undo it
-            self.client.set_terminated(run.info.run_id, "FINISHED", event["time"])
+
+def _told_by(key: str, step: int, at: int) -> tuple[int, int | None]:
+    """What tells a point of a curve from others: the step; of the machine's load, whose steps are seconds of a
+    process, which a resumed training counts anew, the time too."""
+    return step, at if key.startswith("system/") else None
 
 
 def _lasts(error: Exception) -> bool:

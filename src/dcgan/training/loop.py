@@ -40,14 +40,12 @@ SETTLED = 0.25  # share of the training before which generated pictures may well
 class Observer(Protocol):
     """Who is told how the training goes; what it does cannot change an out."""
 
-    def losses(self, step: int, values: dict[str, float]) -> None:
-        """Means over the last interval; `step` steps are done."""
+    def metrics(self, step: int, values: dict[str, float]) -> None:
+        """Values after so many steps: losses, means over the last interval; `diversity` after an epoch, as a share of
+        the data's; `quick_frechet_distance`."""
 
     def grid(self, step: int, sheet: Pixels) -> None:
         """The fixed latents' pictures before the first step and after each epoch, laid out as one (H, W, C)."""
-
-    def measured(self, step: int, values: dict[str, float]) -> None:
-        """Single numbers: `diversity` after an epoch, as a share of the data's; `quick_frechet_distance`."""
 
 
 @dataclass(frozen=True)
@@ -67,13 +65,10 @@ class Quality:
 class Nobody:
     """An observer that looks away."""
 
-    def losses(self, step: int, values: dict[str, float]) -> None:
+    def metrics(self, step: int, values: dict[str, float]) -> None:
         pass
 
     def grid(self, step: int, sheet: Pixels) -> None:
-        pass
-
-    def measured(self, step: int, values: dict[str, float]) -> None:
         pass
 
 
@@ -191,7 +186,7 @@ def _take_steps(
                 state.check()
                 logged = step // log_interval * log_interval  # steps
                 ((_, latest),) = points(state.history[logged : state.done].cpu().numpy(), log_interval)
-                observer.losses(state.done, latest)
+                observer.metrics(state.done, latest)
 
         # Look at the fixed latents.
         if state.done % state.steps_per_epoch == 0 and ranks.writes:
@@ -204,7 +199,7 @@ def _take_steps(
                 state.check()
                 measured = distance(trainer.sampler(GRID_BATCHES))
                 state.add_distance(measured, keep_best=quality.keep == "best")
-                observer.measured(state.done, {"quick_frechet_distance": measured})
+                observer.metrics(state.done, {"quick_frechet_distance": measured})
 
         # Save.
         if signal := ranks.most(stop() or 0):
@@ -227,4 +222,4 @@ def _look(state: State, observer: Observer, collapse: Collapse) -> None:
     if state.done:
         epoch = state.done // state.steps_per_epoch
         share = collapse.look(pictures, epoch, warn=state.done >= SETTLED * state.steps)
-        observer.measured(state.done, {"diversity": share})
+        observer.metrics(state.done, {"diversity": share})

@@ -1,0 +1,36 @@
+"""What MLflow's registry is told of an evaluated generator."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import Any
+
+from support.run_identity import data_params, training_params
+from support.stage import FOLDER, INVENTORY, REPORTS
+
+from dcgan.system.files import sha256
+from dcgan.tracking.run_folder import texts
+
+
+def model_version(metrics: Mapping[str, Any]) -> dict[str, Any]:
+    """Under which name the generator is registered, with what distance, by what protocol, and its card."""
+    from dcgan.report import card
+
+    params = training_params()
+    metric = "fid" if "fid" in metrics else "frechet_distance"
+    return {
+        "name": f"dcgan-{params['dataset']}",
+        "metric": metric,
+        "distance": metrics[metric],
+        "protocol": _protocol(metrics),
+        "card": card.render(metrics, json.loads((REPORTS / "data.json").read_text()), params),
+    }
+
+
+def _protocol(metrics: Mapping[str, Any]) -> dict[str, str]:
+    """All that two distances must have in common to be compared."""
+    data = data_params()
+    if data["dataset"] == "folder":
+        data[str(FOLDER)] = sha256(INVENTORY)
+    return texts(data | {name: metrics[name] for name in ("network", "weights_sha256", "samples", "reference_split")})

@@ -1,0 +1,57 @@
+"""What MLflow is told of a training."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+from support.digests import describe_lineage, md5
+from support.run_identity import data_params, new_run
+from support.stage import GENERATOR, MAIN_ROOT
+
+from dcgan.system.files import sha256
+from dcgan.tracking.run import Run
+from dcgan.tracking.run_folder import FINGERPRINT
+from dcgan.tracking.run_folder import GENERATOR as GENERATOR_SHA256
+from dcgan.tracking.sender import sending
+
+if TYPE_CHECKING:
+    from dcgan.training.loop import Result
+
+
+@contextmanager
+def training_run(fingerprint: str, data: str, faces: int, where: Mapping[str, str | int]) -> Iterator[Run]:
+    """The run of the training that the block is.
+
+    Args:
+        data: the digest of the faces.
+        faces: how many they are.
+        where: the machine, as far as the bytes depend on it.
+    """
+    described = {key: str(value) for key, value in where.items()}
+    run = new_run({FINGERPRINT: fingerprint}, {"data_sha256": data, **described})
+    with sending(MAIN_ROOT, load_of=run.folder), run.open():
+        about = data_params()
+        source, profile = json.dumps({"uri": "data/faces", **about}), json.dumps({"faces": faces})
+        dataset = {"name": about["dataset"], "digest": data[:32], "source": source, "profile": profile}
+        run.describe(dataset=dataset)
+        yield run
+
+
+def describe_result(run: Run, result: Result, log_interval: int, steps_per_epoch: int) -> None:
+    """What came of the training, once its outs are written; of what it was told on the way a killed process, or a
+    full disk, may have lost something."""
+    from dcgan.training import curves
+
+    for step, values in curves.points(result.history, log_interval):
+        run.metrics(step, values)
+    for step, distance in result.distances.items():
+        run.metrics(step, {"quick_frechet_distance": distance})
+    for epoch, grid in enumerate(result.grids):
+        run.grid(epoch * steps_per_epoch, grid)
+    run.metrics(0, result.speed)
+    run.model(GENERATOR)
+    run.describe(tags={GENERATOR_SHA256: sha256(GENERATOR), "generator_md5": md5(GENERATOR)})
+    describe_lineage(run, "train")
