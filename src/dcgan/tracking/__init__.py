@@ -1,6 +1,6 @@
-"""What is told to MLflow. It cannot change an out, and its failing never costs a training.
+"""What MLflow is told. It cannot change an out, and its failing never costs a training.
 
-A stage writes events to the spool, a JSON-lines file on this machine (`events`, `spool`). A process of its own, the
-sender, reads them from there and tells MLflow (`sender`, `store`), so that a slow or dead server is met by nobody else;
-what it cannot send stays in the spool for the next sender. Every event can be sent twice and counts once.
+A stage writes what a run should hold into a folder on this machine (`run`, `run_folder`). A process of its own, the
+sender, uploads what MLflow lacks of it (`sender`, `store`), so that a slow or dead server is met by nobody else. What
+it cannot upload stays in the folder for the next sender.
 """
