@@ -1,9 +1,8 @@
 """Crops and resizes every picture of data/raw into packed arrays, data/faces, and describes them."""
 
-from support.stage import FACES, RAW, REPORTS, run
-
 from dcgan.params import CropParams
 from dcgan.system.files import atomic, write_json
+from pipeline.support.stage import FACES, RAW, REPORTS, run
 
 
 def main(params: CropParams) -> None:

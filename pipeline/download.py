@@ -3,10 +3,9 @@
 import importlib
 import os
 
-from support.stage import DOWNLOADS, FOLDER, INVENTORY, MAIN_ROOT, RAW, run
-
 from dcgan.params import DownloadParams
 from dcgan.system.files import atomic
+from pipeline.support.stage import DOWNLOADS, FOLDER, INVENTORY, MAIN_ROOT, RAW, run
 
 
 def main(params: DownloadParams) -> None:

@@ -1,13 +1,11 @@
 """Measures how good the trained generator is, and what that is to be compared with."""
 
 import json
-from pathlib import Path
-
-from support.feature_network import measuring
-from support.record import record_evaluation
-from support.stage import FACES, GENERATOR, NEIGHBOURS, REFERENCE, REPORTS, run
 
 from dcgan.params import EvaluateParams
+from pipeline.support.feature_network import measuring
+from pipeline.support.record import record_evaluation
+from pipeline.support.stage import FACES, GENERATOR, NEIGHBOURS, REFERENCE, REPORTS, run
 
 
 def main(params: EvaluateParams) -> None:
@@ -17,7 +15,7 @@ def main(params: EvaluateParams) -> None:
     from dcgan.system.files import write_json
     from dcgan.system.metadata import read_metadata
 
-    with measuring(Path(__file__), params.fid_network, params.fid_compile) as mine:
+    with measuring("pipeline.evaluate", params.fid_network, params.fid_compile) as mine:
         if mine is None:
             return
         device = next(mine.network.module.parameters()).device

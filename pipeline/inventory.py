@@ -1,8 +1,7 @@
 """Lists the user's own pictures, so that changed files mean a new crop, and only for `dataset: folder`."""
 
-from support.stage import FOLDER, INVENTORY, run
-
 from dcgan.params import InventoryParams
+from pipeline.support.stage import FOLDER, INVENTORY, run
 
 
 def main(params: InventoryParams) -> None:

@@ -1,11 +1,8 @@
 """What is known of the real faces, for the evaluation: statistics and features of each split, computed once."""
 
-from pathlib import Path
-
-from support.feature_network import measuring
-from support.stage import FACES, REFERENCE, run
-
 from dcgan.params import ReferenceParams
+from pipeline.support.feature_network import measuring
+from pipeline.support.stage import FACES, REFERENCE, run
 
 
 def main(params: ReferenceParams) -> None:
@@ -15,7 +12,7 @@ def main(params: ReferenceParams) -> None:
     from dcgan.metrics.collecting import of_faces
     from dcgan.system.files import atomic
 
-    with measuring(Path(__file__), params.fid_network, params.fid_compile) as mine:
+    with measuring("pipeline.reference", params.fid_network, params.fid_compile) as mine:
         if mine is None:
             return
         faces = {split: images.open_split(FACES, split) for split in SPLITS}

@@ -2,10 +2,9 @@
 
 import json
 
-from support.record import record_evaluation
-from support.stage import DATA_PICTURES, GENERATOR, NEIGHBOURS, PICTURES, REPORTS, run
-
 from dcgan.params import Section
+from pipeline.support.record import record_evaluation
+from pipeline.support.stage import DATA_PICTURES, GENERATOR, NEIGHBOURS, PICTURES, REPORTS, run
 
 
 def main(params: Section) -> None:

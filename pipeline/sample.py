@@ -1,9 +1,8 @@
 """Samples faces from the trained generator: grids, walks between latents, the training as an animation."""
 
-from support.record import record_samples
-from support.stage import FACES, GENERATOR, REPORTS, run
-
 from dcgan.params import SampleParams
+from pipeline.support.record import record_samples
+from pipeline.support.stage import FACES, GENERATOR, REPORTS, run
 
 
 def main(params: SampleParams) -> None:

@@ -3,17 +3,15 @@
 import shutil
 from contextlib import ExitStack
 from functools import partial
-from pathlib import Path
-
-from support.digests import code_digest
-from support.environment import from_environment
-from support.launch_ranks import launch, stop_when_told
-from support.runtime import record_runtime
-from support.signals import stop_signal
-from support.stage import DISCRIMINATOR, FACES, GENERATOR, MAIN_ROOT, REPORTS, run
-from support.training_run import describe_result, training_run
 
 from dcgan.params import TrainParams
+from pipeline.support.digests import code_digest
+from pipeline.support.environment import from_environment
+from pipeline.support.launch_ranks import launch, stop_after_mistake
+from pipeline.support.runtime import record_runtime
+from pipeline.support.signals import stop_signal
+from pipeline.support.stage import DISCRIMINATOR, FACES, GENERATOR, MAIN_ROOT, REPORTS, run
+from pipeline.support.training_run import describe_result, training_run
 
 
 def main(params: TrainParams) -> None:
@@ -29,8 +27,8 @@ def main(params: TrainParams) -> None:
     # Set up.
     machine = hardware.resolve(params.ngpu, params.precision, ranks.local_rank())
     if params.ngpu != "auto" and params.ngpu > 1 and not ranks.launched():
-        return launch(Path(__file__), params.ngpu)
-    stop_when_told()
+        return launch("pipeline.train", params.ngpu)
+    stop_after_mistake()
     stop = stop_signal()
     hardware.prepare()
     faces = images.open_all(FACES) if params.train_split == "all" else images.open_split(FACES, "train")

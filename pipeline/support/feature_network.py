@@ -5,14 +5,12 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
-from support.environment import from_environment
-from support.launch_ranks import launch, stop_when_told
-from support.stage import WEIGHTS
-
 from dcgan.system.errors import UserError
+from pipeline.support.environment import from_environment
+from pipeline.support.launch_ranks import launch, stop_after_mistake
+from pipeline.support.stage import WEIGHTS
 
 if TYPE_CHECKING:
     from dcgan.metrics.feature_networks import FeatureNetwork
@@ -28,7 +26,7 @@ class Measuring(NamedTuple):
 
 
 @contextmanager
-def measuring(script: Path, name: Name, compiled: bool) -> Iterator[Measuring | None]:
+def measuring(module: str, name: Name, compiled: bool) -> Iterator[Measuring | None]:
     """The network, on a GPU where there is one; None where other processes were started, and did the work.
 
     `DCGAN_PROCESSES` says how many are started, each with a GPU of its own; on a CPU they would only share it. What
@@ -46,10 +44,10 @@ def measuring(script: Path, name: Name, compiled: bool) -> Iterator[Measuring | 
             raise UserError(f"DCGAN_PROCESSES: {processes} is more than the {gpus} GPUs here; give at most {gpus}.")
         # As many threads as one process would use: another number would round otherwise.
         os.environ.setdefault("OMP_NUM_THREADS", str(torch.get_num_threads()))
-        launch(script, processes)
+        launch(module, processes)
         yield None
         return
-    stop_when_told()
+    stop_after_mistake()
     device = hardware.default_device(ranks.local_rank())
     hardware.prepare()
     file = weights.find(name, WEIGHTS)

@@ -2,23 +2,22 @@
 
 from __future__ import annotations
 
+import json
 import os
 import sys
-import tempfile
 import uuid
 from pathlib import Path
 
-from support import stage
-
 from dcgan.system.errors import Interrupted, UserError
 from dcgan.system.processor import cores
+from pipeline.support.stage import ERROR_FILE
 
 SECONDS_TO_SAVE = 120  # after a signal; then the ranks are killed
 MAX_RESTARTS = 3  # of all ranks, from the newest checkpoint, when one of them has died
 
 
-def launch(script: Path, processes: int) -> None:
-    """Runs `script` as ranks 0 to `processes` - 1, and again when one of them dies.
+def launch(module: str, processes: int) -> None:
+    """Runs `module` as ranks 0 to `processes` - 1, and again when one of them dies.
 
     Raises:
         UserError: what a rank's UserError said.
@@ -39,30 +38,27 @@ def launch(script: Path, processes: int) -> None:
         shutdown_timeout=SECONDS_TO_SAVE,
     )
     os.environ.setdefault("OMP_NUM_THREADS", str(max(1, cores() // processes)))
-    with tempfile.TemporaryDirectory() as folder:
-        os.environ[stage.SENTENCES] = folder
-        try:
-            elastic_launch(config, sys.executable)("-u", str(script))
-        except SignalException as error:
-            raise Interrupted(int(error.sigval)) from None
-        except ChildFailedError as error:
-            if sentences := _sentences():
-                raise UserError(sentences[0].read_text()) from None
-            code = error.get_first_failure()[1].exitcode
-            sys.exit(
-                f"{script.stem}: a process ended with status {code} more than {MAX_RESTARTS} times; its error is above."
-            )
-        finally:
-            del os.environ[stage.SENTENCES]
+    try:
+        elastic_launch(config, sys.executable)("-u", "-m", module)
+    except SignalException as error:
+        raise Interrupted(int(error.sigval)) from None
+    except ChildFailedError as error:
+        failures = sorted(error.failures.values(), key=lambda failure: failure.timestamp)
+        for failure in failures:
+            if "timestamp" in failure.error_file_data:  # or it left no file
+                raise UserError(failure.message) from None
+        sys.exit(
+            f"{module}: a process ended with status {failures[0].exitcode} more than {MAX_RESTARTS} times; its error "
+            "is above."
+        )
 
 
-def stop_when_told() -> None:
-    """A rank that is started again after a mistake of the user's would make it again."""
-    if _sentences():
-        sys.exit(1)
+def stop_after_mistake() -> None:
+    """A rank that torchelastic starts again after a mistake of the user's would make it again.
 
-
-def _sentences() -> list[Path]:
-    """What the ranks have left, the first of them first."""
-    folder = os.environ.get(stage.SENTENCES)
-    return sorted(Path(folder).glob("[0-9]*")) if folder else []  # a file that is being written begins with a dot
+    Raises:
+        UserError: what the mistake was.
+    """
+    if file := os.environ.get(ERROR_FILE):  # .../attempt_N/RANK/error.json
+        for earlier in sorted(Path(file).parents[2].glob("attempt_*/*/error.json")):
+            raise UserError(json.loads(earlier.read_bytes())["message"])

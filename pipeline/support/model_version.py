@@ -6,11 +6,10 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-from support.run_identity import data_params, training_params
-from support.stage import FOLDER, INVENTORY, REPORTS
-
 from dcgan.system.files import sha256
 from dcgan.tracking.run_folder import texts
+from pipeline.support.run_identity import data_params, training_params
+from pipeline.support.stage import FOLDER, INVENTORY, REPORTS
 
 
 def model_version(metrics: Mapping[str, Any]) -> dict[str, Any]:

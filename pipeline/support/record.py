@@ -9,16 +9,15 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from support.digests import describe_lineage, md5
-from support.model_version import model_version
-from support.run_identity import new_run
-from support.stage import GENERATOR, MAIN_ROOT, NEIGHBOURS, PICTURES, REPORTS
-
 from dcgan.system.files import sha256
 from dcgan.tracking.run import Run, harmless
 from dcgan.tracking.run_folder import EVALUATION, SETTINGS
 from dcgan.tracking.run_folder import GENERATOR as GENERATOR_SHA256
 from dcgan.tracking.sender import sending
+from pipeline.support.digests import describe_lineage, md5
+from pipeline.support.model_version import model_version
+from pipeline.support.run_identity import new_run
+from pipeline.support.stage import GENERATOR, MAIN_ROOT, NEIGHBOURS, PICTURES, REPORTS
 
 
 def record_samples() -> None:

@@ -9,13 +9,12 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from support.stage import MAIN_ROOT, ROOT
-
 from dcgan.params import CropParams, DownloadParams, Section, TrainParams, load
 from dcgan.tracking.machine import machine
 from dcgan.tracking.repository import commit, patch_name, uncommitted
 from dcgan.tracking.run import Run, harmless
 from dcgan.tracking.run_folder import Description, spool_of, texts
+from pipeline.support.stage import MAIN_ROOT, ROOT
 
 # What decides a result and git knows; where it differs from the commit, the run keeps the difference.
 SOURCES = ("src", "pipeline", "data/folder.dvc", "dvc.yaml", "params.yaml", "requirements.txt", "pyproject.toml")

@@ -6,11 +6,10 @@ import json
 import logging
 from typing import Any
 
-from support.stage import MAIN_ROOT, REPORTS
-
 import filelock
 
 from dcgan.system.files import write_json
+from pipeline.support.stage import MAIN_ROOT, REPORTS
 
 logger = logging.getLogger(__name__)
 

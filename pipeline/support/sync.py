@@ -8,13 +8,12 @@ import os
 import subprocess
 import sys
 
-from support.record import describe_evaluation, describe_samples
-from support.stage import GENERATOR, MAIN_ROOT, ROOT, run
-
 from dcgan.params import Section
 from dcgan.system.errors import UserError
 from dcgan.tracking.run_folder import SPOOL, spool_of, waiting
 from dcgan.tracking.sender import send
+from pipeline.support.record import describe_evaluation, describe_samples
+from pipeline.support.stage import GENERATOR, MAIN_ROOT, ROOT, run
 
 
 def main(params: Section) -> None:

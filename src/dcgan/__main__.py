@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import importlib.metadata
-import os
 import subprocess
 import sys
 import textwrap
@@ -14,7 +13,6 @@ from typing import Any
 
 from dcgan import params
 from dcgan.system.errors import UserError, about_disk
-from dcgan.system.python_path import python_path
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -220,8 +218,7 @@ def _faces(options: argparse.Namespace) -> None:
 
 
 def _sync(options: argparse.Namespace) -> None:
-    environment = os.environ | {"PYTHONPATH": python_path(_project_root() / "pipeline")}
-    done = subprocess.run([sys.executable, "-P", "-m", "support.sync"], env=environment, check=False)
+    done = subprocess.run([sys.executable, "-m", "pipeline.support.sync"], cwd=_project_root(), check=False)
     sys.exit(done.returncode)
 
 

@@ -101,7 +101,7 @@ def prepared(slurm: None, tmp_path_factory: pytest.TempPathFactory) -> Project:
 def expected(prepared: Project) -> dict[str, bytes]:
     """What two ranks on this machine make of it, without Slurm."""
     torchrun = (sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2")
-    result = prepared.run(*torchrun, "pipeline/train.py")
+    result = prepared.run(*torchrun, "-m", "pipeline.train")
     assert result.returncode == 0, result.stdout
     return outs(prepared)
 

@@ -47,9 +47,12 @@ for line in sys.stdin:
             hook.log = os.open(request["renames"], os.O_WRONLY | os.O_CREAT | os.O_APPEND)
             sys.addaudithook(hook)
             sys.argv = request["argv"]
-            sys.path.insert(0, os.path.dirname(os.path.abspath(sys.argv[0])))
+            sys.path.insert(0, os.getcwd())
             try:
-                runpy.run_path(sys.argv[0], run_name="__main__")
+                if sys.argv[0].endswith(".py"):
+                    runpy.run_path(sys.argv[0], run_name="__main__")
+                else:
+                    runpy.run_module(sys.argv[0], run_name="__main__", alter_sys=True)
                 status = 0
             except SystemExit as end:
                 status = end.code if isinstance(end.code, int) else int(bool(end.code))
@@ -82,7 +85,7 @@ class Forks:
         self._project, self._process, self._operations = project, process, operations
 
     def run(self, *argv: str, places: str, moment: int = 0) -> Ended:
-        """Runs a script, and kills it at the `moment`-th operation on a path in which the expression is found."""
+        """Runs a script or module, and kills it at the `moment`-th operation on a path that the expression matches."""
         output, renames = (self._project.folder / name for name in (".forks_output", ".forks_renames"))
         request = {
             "argv": argv,

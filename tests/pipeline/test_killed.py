@@ -88,14 +88,14 @@ def remove(project: Project, outs: tuple[str, ...]) -> None:
 @pytest.mark.parametrize(
     ("script", "outs", "count"),
     [
-        ("pipeline/crop.py", ("data/faces", "reports/data.json", "reports/real.png", "reports/mean.png"), 10),
-        ("pipeline/download.py", ("data/raw",), 4),
+        ("pipeline.crop", ("data/faces", "reports/data.json", "reports/real.png", "reports/mean.png"), 10),
+        ("pipeline.download", ("data/raw",), 4),
     ],
 )
 def test_a_killed_stage_is_finished_by_the_next_run(
     project: Project, scripts: Forks, script: str, outs: tuple[str, ...], count: int
 ) -> None:
-    if script == "pipeline/download.py":
+    if script == "pipeline.download":
         project.set(("dataset_size", "30"))  # as many as one process draws at a time; it imports all anew
     remove(project, outs)
     places = moments(scripts, count, script)
@@ -137,7 +137,7 @@ TRAINED = ("models/generator.safetensors", "models/discriminator.safetensors", "
 def test_a_training_killed_twenty_times_ends_in_the_same_bytes_and_repeats_no_saved_step(project: Project) -> None:
     project.set(("epochs", "20"))
     project.env |= {"OMP_NUM_THREADS": "1", "DCGAN_CHECKPOINT_MINUTES": "0"}
-    assert project.run(sys.executable, "pipeline/train.py").returncode == 0
+    assert project.run(sys.executable, "-m", "pipeline.train").returncode == 0
     expected = written(project, TRAINED)
     shutil.rmtree(project.folder / "checkpoints")
     random_state = random.Random(1)
@@ -145,7 +145,7 @@ def test_a_training_killed_twenty_times_ends_in_the_same_bytes_and_repeats_no_sa
 
         def train(moment: int) -> Ended:
             remove(project, TRAINED)
-            return scripts.run("pipeline/train.py", places="/checkpoints/", moment=moment)
+            return scripts.run("pipeline.train", places="/checkpoints/", moment=moment)
 
         for _ in range(20):
             ended = train(random_state.randint(4, 12))

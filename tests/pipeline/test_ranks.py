@@ -130,7 +130,7 @@ def project(reproduced: Project, tmp_path: Path) -> Project:
 
 def started(project: Project, ranks: int = 2, restarts: int = 2) -> subprocess.Popen[str]:
     return subprocess.Popen(
-        [*TORCHRUN, "--max-restarts", str(restarts), "--nproc-per-node", str(ranks), "pipeline/train.py"],
+        [*TORCHRUN, "--max-restarts", str(restarts), "--nproc-per-node", str(ranks), "-m", "pipeline.train"],
         cwd=project.folder,
         env=project.env,
         text=True,
@@ -224,8 +224,8 @@ def test_ranks_with_other_code_or_data_are_told_apart(project: Project) -> None:
     project.env["DCGAN_CHECKPOINT_MINUTES"] = "2"
     other = project.folder / "pipeline" / "differs.py"
     other.write_text(
-        "import os, sys\nfrom support import digests\ndigests.code_digest = lambda stage: os.environ['RANK']\n"
-        "import runpy\nrunpy.run_path('pipeline/train.py', run_name='__main__')\n"
+        "import os, sys\nfrom pipeline.support import digests\ndigests.code_digest = lambda stage: os.environ['RANK']\n"
+        "import runpy\nrunpy.run_module('pipeline.train', run_name='__main__')\n"
     )
     command = [*TORCHRUN, "--max-restarts", "0", "--nproc-per-node", "2", str(other)]
     said = project.run(*command)
@@ -236,7 +236,16 @@ def machine(project: Project, endpoint: str, restarts: int, **env: str) -> subpr
     """One of two machines with a rank each, both of them here."""
     where = ("--nnodes", "2", "--rdzv-backend", "c10d", "--rdzv-endpoint", endpoint, "--rdzv-id", "test")
     return subprocess.Popen(
-        [sys.executable, "-m", "torch.distributed.run", *where, "--max-restarts", str(restarts), "pipeline/train.py"],
+        [
+            sys.executable,
+            "-m",
+            "torch.distributed.run",
+            *where,
+            "--max-restarts",
+            str(restarts),
+            "-m",
+            "pipeline.train",
+        ],
         cwd=project.folder,
         env=project.env | env,
         text=True,
@@ -278,18 +287,17 @@ STAGE = """
 import json, os, sys, time
 from pathlib import Path
 
-sys.path.insert(0, "pipeline")
-from support.launch_ranks import launch, stop_when_told
-from support.signals import stop_signal
-from support.stage import run
+from pipeline.support.launch_ranks import launch, stop_after_mistake
+from pipeline.support.signals import stop_signal
+from pipeline.support.stage import run
 from dcgan.system import ranks
 from dcgan.system.errors import Interrupted, UserError
 from dcgan.params import Section
 
 def main(params):
     if not ranks.launched():
-        return launch(Path(__file__), 2)
-    stop_when_told()
+        return launch("pipeline.stage_of_two", 2)
+    stop_after_mistake()
     stop = stop_signal()
     rank, attempt = os.environ["RANK"], os.environ["TORCHELASTIC_RESTART_COUNT"]
     Path(f"{rank}-{attempt}").touch()
@@ -322,7 +330,7 @@ def launching(reproduced: Project, tmp_path: Path) -> Project:
 
 def launched(project: Project, what: str) -> tuple[int, str, set[str]]:
     """Status, last lines and the files that the ranks left."""
-    result = project.run(sys.executable, "pipeline/stage_of_two.py", WHAT=what)
+    result = project.run(sys.executable, "-m", "pipeline.stage_of_two", WHAT=what)
     return result.returncode, result.stdout, {path.name for path in project.folder.glob("[01]-*")}
 
 
@@ -344,7 +352,7 @@ def test_a_mistake_on_the_ranks_is_one_sentence_and_is_not_made_again(launching:
 def test_a_rank_that_always_dies_ends_the_stage_with_a_sentence(launching: Project) -> None:
     status, said, left = launched(launching, "dies always")
     assert status == 1 and "Traceback" not in said, said
-    assert "stage_of_two: a process ended with status 9 more than 3 times" in said.splitlines()[-1]
+    assert "pipeline.stage_of_two: a process ended with status 9 more than 3 times" in said.splitlines()[-1]
     assert "1-3" in left and "1-4" not in left
 
 
@@ -352,7 +360,7 @@ def test_a_rank_that_always_dies_ends_the_stage_with_a_sentence(launching: Proje
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_a_signal_reaches_the_ranks_and_is_the_status(launching: Project, number: signal.Signals) -> None:
     process = subprocess.Popen(
-        [sys.executable, "pipeline/stage_of_two.py"],
+        [sys.executable, "-m", "pipeline.stage_of_two"],
         cwd=launching.folder,
         env=launching.env | {"WHAT": "waits"},
         text=True,

@@ -133,21 +133,21 @@ def test_faces_that_are_written_have_the_distance_that_was_measured(project: Pro
 def test_a_result_that_dvc_lost_is_taken_from_the_final_checkpoint(project: Project) -> None:
     before = project.read("models/generator.safetensors")
     (project.folder / "models" / "generator.safetensors").unlink()
-    result = project.run(sys.executable, "pipeline/train.py")
+    result = project.run(sys.executable, "-m", "pipeline.train")
     assert result.returncode == 0 and "training:" not in result.stdout  # not one step is taken again
     assert project.read("models/generator.safetensors") == before
     assert len(runs(project)) == 1
 
 
 def test_a_wrong_setting_in_the_environment_is_one_sentence(project: Project) -> None:
-    result = project.run(sys.executable, "pipeline/train.py", DCGAN_CHECKPOINT_MINUTES="often")
+    result = project.run(sys.executable, "-m", "pipeline.train", DCGAN_CHECKPOINT_MINUTES="often")
     assert result.returncode == 1 and "Traceback" not in result.stdout
     assert "DCGAN_CHECKPOINT_MINUTES: 'often' is not allowed" in result.stdout
 
 
 def test_without_the_environment_a_stage_says_how_to_get_it(project: Project) -> None:
     # The interpreter without its site-packages, as `dvc repro` outside .venv would find it.
-    result = project.run(sys.executable, "-S", "-E", "pipeline/crop.py")
+    result = project.run(sys.executable, "-S", "-E", "-m", "pipeline.crop")
     assert result.returncode == 1 and "Traceback" not in result.stdout
     assert "activate" in result.stdout
 

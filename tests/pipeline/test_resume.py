@@ -47,7 +47,7 @@ def undisturbed(reproduced: Project, tmp_path_factory: pytest.TempPathFactory) -
     project = Project(tmp_path_factory.mktemp("undisturbed") / "dcgan").warm()
     shutil.copytree(reproduced.folder, project.folder, ignore=shutil.ignore_patterns("checkpoints"))
     project.set(("epochs", "12"))
-    result = project.run(sys.executable, "pipeline/train.py", DCGAN_TRACKING="0")
+    result = project.run(sys.executable, "-m", "pipeline.train", DCGAN_TRACKING="0")
     assert result.returncode == 0, result.stdout
     return project
 
@@ -61,7 +61,7 @@ def test_a_training_that_is_stopped_goes_on_and_ends_in_the_same_bytes(
     tracked = number != signal.SIGINT  # which to the training is as SIGTERM
     project.env["DCGAN_TRACKING"] = str(int(tracked))
     process = subprocess.Popen(
-        [sys.executable, "pipeline/train.py"],
+        [sys.executable, "-m", "pipeline.train"],
         cwd=project.folder,
         env=project.env | {"DCGAN_CHECKPOINT_MINUTES": "0"},
         stderr=subprocess.PIPE,

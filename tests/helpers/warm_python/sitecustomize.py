@@ -9,12 +9,12 @@ import os
 import sys
 
 _OPTIONS = ("-u", "-P")
-_MODULES = ("dcgan", "dcgan.tracking.sender", "support.sync", "torch.distributed.run")
+_MODULES = ("dcgan", "dcgan.tracking.sender", "torch.distributed.run")
 
 
 def _is_known(words: list[str]) -> bool:
     if words[:1] == ["-m"]:
-        return words[1] in _MODULES
+        return words[1] in _MODULES or words[1].startswith("pipeline.")
     return bool(words) and words[0].endswith(".py")
 
 
