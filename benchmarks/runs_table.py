@@ -22,7 +22,7 @@ from playwright.sync_api import sync_playwright
 
 from dcgan import params
 from dcgan.tracking.run import Run
-from dcgan.tracking.run_folder import FINGERPRINT, GENERATOR, Description, spool_of, texts
+from dcgan.tracking.run_folder import FINGERPRINT, GENERATOR_SHA256, Description, spool_of, texts
 from dcgan.tracking.sender import send
 from dcgan.tracking.store import connect
 from dcgan.training.step import COLUMNS
@@ -35,7 +35,7 @@ def fill(root: Path, runs: int, points: int) -> str:
     spool = spool_of(root)
     values = texts(params.load(ROOT / "params.yaml").model_dump())
     for number in range(runs):
-        identity, tags = {FINGERPRINT: str(number)}, {GENERATOR: str(number)}
+        identity, tags = {FINGERPRINT: str(number)}, {GENERATOR_SHA256: str(number)}
         about = Description(identity, f"run-{number}", values | {"seed": str(number)}, opened_with=tags)
         with Run(spool, about).open() as run:
             for step in range(1, points // len(COLUMNS) + 1):

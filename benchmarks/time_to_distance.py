@@ -13,6 +13,7 @@ from __future__ import annotations
 import argparse
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -91,9 +92,7 @@ def main() -> None:
 
     changes = dict(change.split("=", 1) for change in arguments.changes)
     p = params.validate({**params.load(Path("params.yaml")).model_dump(), **yaml_values(changes)})
-    values = {**p.model_dump(), "seed": arguments.seed}
-    settings = Settings(**{name: values[name] for name in Settings.__dataclass_fields__})
-    recipe = Recipe(**{name: values[name] for name in Recipe.__dataclass_fields__})
+    settings, recipe = p.part(Settings), replace(p.part(Recipe), seed=arguments.seed)
     network = feature_networks.load(p.fid_network, weights.find(p.fid_network, Path("data/weights")), CPU)
     real = reference.load(Path("data/reference"), network)(p.fid_split)
     assert real is not None

@@ -35,7 +35,7 @@ from dcgan import networks, params
 from dcgan.data import images
 from dcgan.system import hardware
 from dcgan.tracking.run import Run
-from dcgan.tracking.run_folder import FINGERPRINT, Description, spool_of
+from dcgan.tracking.run_folder import FINGERPRINT, Description, spool_of, texts
 from dcgan.tracking.sender import sending
 from dcgan.training import curves, loop
 from dcgan.training.checkpoint import CheckpointStore
@@ -70,18 +70,15 @@ def train(root: Path, epochs: int, interval: int, tracked: bool) -> dict[str, An
     """Trains, and says what it took: in seconds the training, its telling, what was told after its end, and the
     processor time of the sender; and the steps that a curve has."""
     hardware.prepare()
-    values = params.load(ROOT / "params.yaml").model_dump() | {"epochs": epochs}
-    settings = networks.Settings(**{name: values[name] for name in networks.Settings.__dataclass_fields__})
-    recipe = Recipe(**{name: values[name] for name in Recipe.__dataclass_fields__})
+    values = params.load(ROOT / "params.yaml").model_copy(update={"epochs": epochs})
+    settings, recipe = values.part(networks.Settings), values.part(Recipe)
     faces = images.open_split(ROOT / "data" / "faces", "train")
     machine = hardware.resolve("auto", "auto")
     with contextlib.ExitStack() as held, tempfile.TemporaryDirectory() as folder:
         observer: loop.Observer = loop.Nobody()
         start = time.perf_counter()
         if tracked:
-            about = Description(
-                {FINGERPRINT: "benchmark"}, "benchmark", {key: str(value) for key, value in values.items()}
-            )
+            about = Description({FINGERPRINT: "benchmark"}, "benchmark", texts(values.model_dump()))
             run = Run(spool_of(root), about)
             held.enter_context(sending(root, load_of=run.folder))
             observer = held.enter_context(run.open())

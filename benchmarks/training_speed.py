@@ -23,10 +23,7 @@ from dcgan.training.step import Recipe, Trainer
 ROUNDS = 9
 WIDTH, BATCH = 64, 128
 SETTINGS = Settings(ngf=WIDTH, ndf=WIDTH)
-RECIPE = Recipe(
-    seed=1, epochs=1, batch_size=BATCH, lr=2e-4, lr_discriminator=None, beta1=0.5, beta2=0.999, loss="bce",
-    label_smoothing=0.0, r1_gamma=0.0, ema_halflife_kimg=0.0, augment=False,
-)  # fmt: skip
+RECIPE = Recipe(batch_size=BATCH)
 
 
 class Tutorial:

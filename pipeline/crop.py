@@ -9,12 +9,12 @@ def main(params: CropParams) -> None:
     from dcgan.data import card, images, packing
 
     with atomic(FACES) as faces:
-        found = packing.pack(RAW, faces, **params.model_dump())
+        cropped = packing.pack(RAW, faces, **params.model_dump())
     pixels = params.model_dump(exclude={"max_bad_fraction"})
-    write_json(REPORTS / "data.json", card.describe(RAW, FACES, found, pixels))
+    write_json(REPORTS / "data.json", card.describe(RAW, FACES, cropped, pixels))
     real = images.choose(images.open_split(FACES, "train"), 64, seed=0)
     images.save_png(REPORTS / "real.png", images.grid(real, columns=8))
-    images.save_png(REPORTS / "mean.png", card.mean_image(found["train"]))
+    images.save_png(REPORTS / "mean.png", card.mean_image(cropped["train"]))
 
 
 if __name__ == "__main__":

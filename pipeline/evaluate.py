@@ -15,16 +15,16 @@ def main(params: EvaluateParams) -> None:
     from dcgan.system.files import write_json
     from dcgan.system.metadata import read_metadata
 
-    with measuring("pipeline.evaluate", params.fid_network, params.fid_compile) as mine:
-        if mine is None:
+    with measuring("pipeline.evaluate", params.fid_network, params.fid_compile) as job:
+        if job is None:
             return
-        device = next(mine.network.module.parameters()).device
+        device = next(job.network.module.parameters()).device
         features = reference.open_features(REFERENCE, "train")
         assert features is not None, "a training needs two faces"
         result = evaluation.evaluate(
             networks.load_generator(GENERATOR).to(device),
-            mine.network,
-            reference.load(REFERENCE, mine.network),
+            job.network,
+            reference.load(REFERENCE, job.network),
             params.fid_split,
             params.fid_samples,
             params.fid_repeats,
@@ -34,7 +34,7 @@ def main(params: EvaluateParams) -> None:
                 features,
                 without_test=read_metadata(GENERATOR)["train_split"] == "train",
             ),
-            mine.ranks,
+            job.ranks,
         )
         if result is None:
             return

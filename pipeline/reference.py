@@ -12,16 +12,16 @@ def main(params: ReferenceParams) -> None:
     from dcgan.metrics.collecting import of_faces
     from dcgan.system.files import atomic
 
-    with measuring("pipeline.reference", params.fid_network, params.fid_compile) as mine:
-        if mine is None:
+    with measuring("pipeline.reference", params.fid_network, params.fid_compile) as job:
+        if job is None:
             return
         faces = {split: images.open_split(FACES, split) for split in SPLITS}
         splits = {split: (of_faces(of_split), len(of_split)) for split, of_split in faces.items()}
-        if mine.ranks.writes:
+        if job.ranks.writes:
             with atomic(REFERENCE) as folder:
-                reference.write(folder, mine.network, splits, mine.ranks)
+                reference.write(folder, job.network, splits, job.ranks)
         else:
-            reference.write(REFERENCE, mine.network, splits, mine.ranks)
+            reference.write(REFERENCE, job.network, splits, job.ranks)
 
 
 if __name__ == "__main__":

@@ -33,29 +33,28 @@ def main(params: TrainParams) -> None:
     hardware.prepare()
     faces = images.open_all(FACES) if params.train_split == "all" else images.open_split(FACES, "train")
     values = params.model_dump()
-    settings = networks.Settings(**{name: values[name] for name in networks.Settings.__dataclass_fields__})
-    recipe = Recipe(**{name: values[name] for name in Recipe.__dataclass_fields__})
+    settings, recipe = params.part(networks.Settings), params.part(Recipe)
 
-    with ranks.joined(machine.device) as mine, ExitStack() as held:
-        where, data = hardware.describe(machine, mine.count), batches.digest(faces)
-        parts = {"params": values, "data": data, "code": code_digest("train"), **where}
-        mine.check_same(parts)
+    with ranks.joined(machine.device) as group, ExitStack() as held:
+        described, data = hardware.describe(machine, group.count), batches.digest(faces)
+        parts = {"params": values, "data": data, "code": code_digest("train"), **described}
+        group.check_same(parts)
         identity = fingerprint(parts)
         store = CheckpointStore(MAIN_ROOT / "checkpoints", identity)
-        if mine.writes:
+        if group.writes:
             held.enter_context(store.locked(stop))
-            tracked = held.enter_context(training_run(identity, data, len(faces), where))
-        mine.wait()
+            tracked = held.enter_context(training_run(identity, data, len(faces), described))
+        group.barrier()
 
         # Train.
         minutes = from_environment("DCGAN_CHECKPOINT_MINUTES", 2.0)
         interval = round(from_environment("DCGAN_LOG_INTERVAL", 50, least=1))
-        observer = tracked if mine.writes else loop.Nobody()
+        observer = tracked if group.writes else loop.Nobody()
         quality = loop.Quality(partial(quick_distance, faces, params.seed), params.distance_kimg, params.keep)
         result = loop.train(
-            faces, settings, recipe, machine, store, observer, stop, minutes, interval, quality, ranks=mine
+            faces, settings, recipe, machine, store, observer, stop, minutes, interval, quality, ranks=group
         )
-        if not mine.writes:
+        if not group.writes:
             return
 
         # Write the outs.
@@ -69,7 +68,7 @@ def main(params: TrainParams) -> None:
                 shutil.copyfile(grid, folder / grid.name)
         describe_result(tracked, result, interval, len(faces) // recipe.batch_size)
         store.finish()
-        record_runtime("train", {**where, **result.speed})
+        record_runtime("train", {**described, **result.speed})
 
 
 if __name__ == "__main__":

@@ -37,22 +37,22 @@ def digests(stage: str) -> dict[str, dict[str, dict[str, str]]]:
     """
     stages, lock = _stages(), _locked()
     wrote = {out: name for name, about in stages.items() for out in _outs(about)}
-    found: dict[str, dict[str, dict[str, str]]] = {}
+    digests_of: dict[str, dict[str, dict[str, str]]] = {}
 
     def follow(name: str) -> None:
         for dep in stages[name].get("deps", []):
             above = wrote.get(dep)
-            if above in lock and above not in found:
+            if above in lock and above not in digests_of:
                 follow(above)
                 sides = {side: lock[above].get(side, []) for side in ("deps", "outs")}
-                found[above] = {side: {each["path"]: each["md5"] for each in sides[side]} for side in sides}
+                digests_of[above] = {side: {each["path"]: each["md5"] for each in sides[side]} for side in sides}
 
     follow(stage)
-    known = {path: digest for of in found.values() for path, digest in of["outs"].items()}
+    known = {path: digest for of in digests_of.values() for path, digest in of["outs"].items()}
     own = {"deps": stages[stage].get("deps", []), "outs": _outs(stages[stage])}
     hashed = {path: md5(ROOT / path) for paths in own.values() for path in paths if (ROOT / path).is_file()}
-    found[stage] = {side: {path: d for path in own[side] if (d := (hashed | known).get(path))} for side in own}
-    return found
+    digests_of[stage] = {side: {path: d for path in own[side] if (d := (hashed | known).get(path))} for side in own}
+    return digests_of
 
 
 def describe_lineage(run: Run, stage: str) -> None:

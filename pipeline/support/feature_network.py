@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, NamedTuple
 
+from dcgan.system.choices import FidNetwork
 from dcgan.system.errors import UserError
 from pipeline.support.environment import from_environment
 from pipeline.support.launch_ranks import launch, stop_after_mistake
@@ -14,7 +15,6 @@ from pipeline.support.stage import WEIGHTS
 
 if TYPE_CHECKING:
     from dcgan.metrics.feature_networks import FeatureNetwork
-    from dcgan.metrics.weights import Name
     from dcgan.system.ranks import Ranks
 
 
@@ -26,7 +26,7 @@ class Measuring(NamedTuple):
 
 
 @contextmanager
-def measuring(module: str, name: Name, compiled: bool) -> Iterator[Measuring | None]:
+def measuring(module: str, name: FidNetwork, compiled: bool) -> Iterator[Measuring | None]:
     """The network, on a GPU where there is one; None where other processes were started, and did the work.
 
     `DCGAN_PROCESSES` says how many are started, each with a GPU of its own; on a CPU they would only share it. What

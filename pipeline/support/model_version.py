@@ -6,6 +6,7 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
+from dcgan.metrics.names import distance_name
 from dcgan.system.files import sha256
 from dcgan.tracking.run_folder import texts
 from pipeline.support.run_identity import data_params, training_params
@@ -17,7 +18,7 @@ def model_version(metrics: Mapping[str, Any]) -> dict[str, Any]:
     from dcgan.report import card
 
     params = training_params()
-    metric = "fid" if "fid" in metrics else "frechet_distance"
+    metric = distance_name(metrics)
     return {
         "name": f"dcgan-{params['dataset']}",
         "metric": metric,

@@ -9,10 +9,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
+from dcgan.metrics.names import SETTINGS
 from dcgan.system.files import sha256
 from dcgan.tracking.run import Run, harmless
-from dcgan.tracking.run_folder import EVALUATION, SETTINGS
-from dcgan.tracking.run_folder import GENERATOR as GENERATOR_SHA256
+from dcgan.tracking.run_folder import EVALUATION, GENERATOR_SHA256
 from dcgan.tracking.sender import sending
 from pipeline.support.digests import describe_lineage, md5
 from pipeline.support.model_version import model_version

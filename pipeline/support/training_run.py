@@ -9,8 +9,7 @@ from typing import TYPE_CHECKING
 
 from dcgan.system.files import sha256
 from dcgan.tracking.run import Run
-from dcgan.tracking.run_folder import FINGERPRINT
-from dcgan.tracking.run_folder import GENERATOR as GENERATOR_SHA256
+from dcgan.tracking.run_folder import FINGERPRINT, GENERATOR_SHA256
 from dcgan.tracking.sender import sending
 from pipeline.support.digests import describe_lineage, md5
 from pipeline.support.run_identity import data_params, new_run
@@ -21,15 +20,15 @@ if TYPE_CHECKING:
 
 
 @contextmanager
-def training_run(fingerprint: str, data: str, faces: int, where: Mapping[str, str | int]) -> Iterator[Run]:
+def training_run(fingerprint: str, data: str, faces: int, machine: Mapping[str, str | int]) -> Iterator[Run]:
     """The run of the training that the block is.
 
     Args:
         data: the digest of the faces.
         faces: how many they are.
-        where: the machine, as far as the bytes depend on it.
+        machine: the machine, as far as the bytes depend on it.
     """
-    described = {key: str(value) for key, value in where.items()}
+    described = {key: str(value) for key, value in machine.items()}
     run = new_run({FINGERPRINT: fingerprint}, {"data_sha256": data, **described})
     with sending(MAIN_ROOT, load_of=run.folder), run.open():
         about = data_params()

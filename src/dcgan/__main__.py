@@ -255,8 +255,7 @@ def _distance(options: argparse.Namespace) -> None:
         collecting.collect(network, pictures, count, str(folder))
         for folder, (pictures, count) in zip(options.folders, opened, strict=True)
     )
-    name = "fid" if network.is_fid else "frechet_distance"
-    print(f"{name}: {frechet.frechet_distance(a, b):.10g}")
+    print(f"{network.distance_name}: {frechet.frechet_distance(a, b):.10g}")
     print(
         f"network {network.name}, weights {network.weights_sha256}, fp32; {a.count} pictures against {b.count}",
         file=sys.stderr,

@@ -6,6 +6,7 @@ validates the whole file and is handed its own section alone (`Params.section`).
 
 from __future__ import annotations
 
+import dataclasses
 import io
 import itertools
 import math
@@ -19,6 +20,7 @@ from pydantic.fields import FieldInfo
 from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
 
+from dcgan.system.choices import Architecture, DiscriminatorNorm, FidNetwork, Keep, Latent, Loss
 from dcgan.system.errors import UserError
 from dcgan.system.files import atomic
 
@@ -29,12 +31,8 @@ if TYPE_CHECKING:
 else:
     Dataset = Literal[DATASETS]
 Split = Literal["train", "all", "test"]
-Latent = Literal["normal", "uniform"]
-Loss = Literal["bce", "minimax", "hinge", "lsgan", "relativistic"]
-Architecture = Literal["conv", "linear"]
-DiscriminatorNorm = Literal["batch", "none", "spectral"]
 Precision = Literal["auto", "fp32", "bf16"]
-FidNetwork = Literal["efficientnet_lite0", "inception"]
+T = TypeVar("T")
 
 
 class Section(BaseModel):
@@ -51,6 +49,10 @@ class Section(BaseModel):
         if isinstance(value, bool) and cls.model_fields[info.field_name].annotation is not bool:
             raise ValueError("a boolean is not a number")
         return value
+
+    def part(self, kind: type[T]) -> T:
+        """A dataclass whose fields are keys of this section."""
+        return kind(**{field.name: getattr(self, field.name) for field in dataclasses.fields(kind)})  # type: ignore[arg-type]
 
 
 class DownloadParams(Section):
@@ -102,7 +104,7 @@ class TrainParams(NetworkParams):
     distance_kimg: float = Field(
         ge=0, le=1e6, description="thousand pictures between two quick Frechet distances of the training; 0: none"
     )
-    keep: Literal["last", "best"] = Field(description="which generator is kept: the last, or the one of least distance")
+    keep: Keep = Field(description="which generator is kept: the last, or the one of least distance")
 
 
 class SampleParams(Section):
@@ -147,20 +149,20 @@ def avatars_split(size: int) -> tuple[int, int]:
     return math.ceil(0.8 * size), size - math.ceil(0.9 * size)
 
 
-def validate(values: Any, where: str = "params.yaml") -> Params:
-    """Checks all of `values`, the content of the file that `where` names.
+def validate(values: Any, file: str = "params.yaml") -> Params:
+    """Checks all of `values`, the content of the file of that name.
 
     Raises:
         UserError: one line for each wrong key: the key, its value, and what is allowed.
     """
     if not isinstance(values, dict):
-        raise UserError(f"{where}: it holds no keys; `git checkout {where}` brings the committed one back.")
+        raise UserError(f"{file}: it holds no keys; `git checkout {file}` brings the committed one back.")
     try:
         params = Params(**{str(key): value for key, value in values.items()})
     except ValidationError as error:
-        raise UserError("\n".join(f"{where}: {_sentence(dict(e))}" for e in error.errors())) from None
+        raise UserError("\n".join(f"{file}: {_sentence(dict(e))}" for e in error.errors())) from None
     if problem := _impossible_combination(params):
-        raise UserError(f"{where}: {problem}")
+        raise UserError(f"{file}: {problem}")
     return params
 
 
@@ -180,8 +182,8 @@ def _allowed(field: FieldInfo) -> str:
     kind = choices[0] if choices else field.annotation
     empty = ", or nothing" if choices else ""
     if get_origin(kind) is Literal:
-        *most, last = map(str, get_args(kind))
-        return f"{', '.join(most)} or {last}{empty}"
+        *others, last = map(str, get_args(kind))
+        return f"{', '.join(others)} or {last}{empty}"
     if kind is bool:
         return "true or false"
     low = next((f"from {m.ge}" for m in field.metadata if isinstance(m, Ge)), None) or next(

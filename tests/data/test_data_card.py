@@ -21,7 +21,7 @@ SOURCE = Source("drawn", "free", "nobody: nothing. 2020", "https://example.org")
 
 def described(
     root: Path, pictures: list[tuple[int, str]], nc: int
-) -> tuple[dict[str, packing.Found], dict[str, object]]:
+) -> tuple[dict[str, packing.Cropped], dict[str, object]]:
     """Packs drawn pictures (seed, split), and describes them."""
     (root / "raw").mkdir()
     with zipfile.ZipFile(root / "raw" / "a.zip", "w") as archive:
@@ -72,6 +72,6 @@ def test_without_training_faces_the_card_is_written_all_the_same(tmp_path: Path)
 
 def test_channels_are_exact_where_float32_would_round(tmp_path: Path) -> None:
     """White pictures have the largest sums of squares that there are."""
-    found = packing.Found([b""] * 64, np.full((2, 2, 1), 64 * 255.0), np.full((2, 2, 1), 64 * 255.0**2))
+    found = packing.Cropped([b""] * 64, np.full((2, 2, 1), 64 * 255.0), np.full((2, 2, 1), 64 * 255.0**2))
     assert data_card.channels(found) == {"mean": [1.0], "std": [0.0]}
     assert 64 * 255**2 < 2**24 and packing._CHUNK <= 64

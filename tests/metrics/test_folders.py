@@ -25,6 +25,7 @@ from dcgan.data import images
 from dcgan.metrics import feature_networks, folders, weights
 from dcgan.metrics.frechet import Statistics, frechet_distance
 from dcgan.sampling import draw_latents, generated, random_state
+from dcgan.system.choices import FidNetwork
 from dcgan.system.errors import Interrupted, UserError
 from dcgan.system.files import sha256
 
@@ -425,7 +426,7 @@ def test_only_the_published_inceptions_distance_is_called_fid(
     project: Path,
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
-    network: weights.Name,
+    network: FidNetwork,
     published: bool,
     own: bool,
     expected: str,

@@ -31,6 +31,7 @@ from dcgan.metrics.feature_networks import FeatureNetwork
 from dcgan.metrics.frechet import Moments, Statistics, frechet_distance, merge
 from dcgan.metrics.quick import quick_distance
 from dcgan.sampling import draw_latents, generated, random_state
+from dcgan.system.choices import FidNetwork
 from dcgan.system.errors import UserError
 from dcgan.system.files import sha256, significant
 
@@ -461,7 +462,7 @@ class Means(nn.Module):
         return nn.functional.adaptive_avg_pool2d(pictures, 2).flatten(1) * self.weight
 
 
-def stub(name: weights.Name = "efficientnet_lite0") -> FeatureNetwork:
+def stub(name: FidNetwork = "efficientnet_lite0") -> FeatureNetwork:
     return FeatureNetwork(name, weights.SHA256[name], Means(), 12)
 
 
@@ -604,7 +605,7 @@ PROTOCOL = {
     [("inception", "fid", "kid"), ("efficientnet_lite0", "frechet_distance", "kernel_distance")],
 )
 def test_only_published_inceptions_distances_are_called_fid_and_kid(
-    network: weights.Name,
+    network: FidNetwork,
     name: str,
     of_kernel: str,
     faces: Path,

@@ -58,11 +58,7 @@ hardware.prepare()
 faces = torch.randint(0, 256, (80, 32, 32, 3), generator=torch.Generator().manual_seed(1)).to(torch.uint8).numpy()
 with ranks.joined(machine.device) as mine:
     for name, (steps, changes) in trainings.items():
-        recipe = Recipe(**{
-            "seed": 1, "epochs": 1, "batch_size": 16, "lr": 2e-4, "lr_discriminator": None, "beta1": 0.5,
-            "beta2": 0.999, "loss": "bce", "label_smoothing": 0.0, "r1_gamma": 0.0, "ema_halflife_kimg": 0.0,
-            "augment": False, **changes,
-        })
+        recipe = Recipe(**{"epochs": 1, "batch_size": 16} | changes)
         trainer = Trainer(Settings(image_size=32, nz=8, ngf=8, ndf=8), recipe, machine, mine)
         stream = batches(faces, recipe.batch_size, 1, 0, steps, machine.device, mine)
         rows = [trainer.step(number, real) for number, real in enumerate(stream)]
@@ -110,7 +106,7 @@ def test_ranks_augment_as_one_would(each: int, ranks: int, seed: int) -> None:
     pictures = torch.rand(each * ranks, 3, 32, 32) * 2 - 1
     whole = diff_augment(pictures, random_state(seed, "x"))
     parts = [
-        diff_augment(Ranks(rank, ranks).share(pictures), random_state(seed, "x"), rank, ranks) for rank in range(ranks)
+        diff_augment(Ranks(rank, ranks).shard(pictures), random_state(seed, "x"), rank, ranks) for rank in range(ranks)
     ]
     torch.testing.assert_close(torch.cat(parts), whole)
 

@@ -11,43 +11,43 @@ import pandas as pd
 
 from dcgan.data.images import Pixels
 from dcgan.data.index import SPLITS, read_index
-from dcgan.data.packing import Found, unusable
+from dcgan.data.packing import Cropped, unusable
 from dcgan.system.files import significant
 
 _MOST_GROUPS = 100  # of equal faces that are listed
 
 
-def describe(raw: Path, faces: Path, found: Mapping[str, Found], pixels: Mapping[str, Any]) -> dict[str, Any]:
+def describe(raw: Path, faces: Path, cropped: Mapping[str, Cropped], pixels: Mapping[str, Any]) -> dict[str, Any]:
     """The data card as it is written to reports/data.json.
 
     Args:
-        found: what `packing.pack` found in each split.
+        cropped: what `packing.pack` found in each split.
         pixels: how the faces were made (crop_size, image_size, nc).
     """
     pictures, source = read_index(raw)
     table = pd.read_parquet(faces / "faces.parquet")
     return {
         "source": source._asdict(),
-        "faces": {split: len(found[split].digests) for split in SPLITS},
+        "faces": {split: len(cropped[split].digests) for split in SPLITS},
         "pixels": dict(pixels),
-        "channels": channels(found["train"]),
+        "channels": channels(cropped["train"]),
         "attributes": frequencies(table),
-        "duplicates": duplicates(table, [digest for split in SPLITS for digest in found[split].digests]),
-        "bad": [row for split in SPLITS for row in unusable(pictures[pictures["split"] == split], found[split])],
+        "duplicates": duplicates(table, [digest for split in SPLITS for digest in cropped[split].digests]),
+        "bad": [row for split in SPLITS for row in unusable(pictures[pictures["split"] == split], cropped[split])],
     }
 
 
-def mean_image(found: Found) -> Pixels:
+def mean_image(cropped: Cropped) -> Pixels:
     """The mean of the faces, uint8, (H, W, C); black where there are none."""
-    mean: Pixels = np.rint(found.total / max(len(found.digests), 1)).astype(np.uint8)
+    mean: Pixels = np.rint(cropped.total / max(len(cropped.digests), 1)).astype(np.uint8)
     return mean
 
 
-def channels(found: Found) -> dict[str, list[float]]:
+def channels(cropped: Cropped) -> dict[str, list[float]]:
     """Mean and standard deviation of each channel over all pixels of the faces, levels from 0 to 1."""
-    pixels = max(len(found.digests), 1) * found.total.shape[0] * found.total.shape[1]
-    mean = found.total.sum(axis=(0, 1)) / pixels
-    variance = found.total_squared.sum(axis=(0, 1)) / pixels - mean**2
+    pixels = max(len(cropped.digests), 1) * cropped.total.shape[0] * cropped.total.shape[1]
+    mean = cropped.total.sum(axis=(0, 1)) / pixels
+    variance = cropped.total_squared.sum(axis=(0, 1)) / pixels - mean**2
     return {
         "mean": [significant(value / 255) for value in mean],
         "std": [significant(value / 255) for value in np.sqrt(np.maximum(variance, 0))],

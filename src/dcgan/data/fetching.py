@@ -48,7 +48,7 @@ class NotTheFile(Exception):
     """An address answers with something else; to ask it again would be of no use."""
 
 
-class Interruption(Exception):
+class TransientError(Exception):
     """A transfer ended in a way that may pass."""
 
 
@@ -116,10 +116,10 @@ def mismatch(path: Path, file: File) -> str | None:
         if (size := path.stat().st_size) != file.size:
             return f"it has {size:,} bytes, not {file.size:,}"
         opened.seek(0)
-        found = hashlib.file_digest(opened, _algorithm(file)).hexdigest()
-    if found == file.digest:
+        digest = hashlib.file_digest(opened, _algorithm(file)).hexdigest()
+    if digest == file.digest:
         return None
-    return f"its {_algorithm(file).upper()} is {found}, not the published {file.digest}"
+    return f"its {_algorithm(file).upper()} is {digest}, not the published {file.digest}"
 
 
 def _algorithm(file: File) -> str:
@@ -127,8 +127,8 @@ def _algorithm(file: File) -> str:
 
 
 def _title(page: bytes) -> str:
-    found = _TITLE.search(page)
-    title = "".join(c for c in found[1].decode(errors="replace") if c.isprintable() or c.isspace()) if found else ""
+    match = _TITLE.search(page)
+    title = "".join(c for c in match[1].decode(errors="replace") if c.isprintable() or c.isspace()) if match else ""
     return f" titled “{' '.join(title.split())}”" if title.strip() else ""
 
 
@@ -181,7 +181,7 @@ def _try(url: str, path: Path, file: File, show: Callable[[int], None], patience
             wrong = mismatch(path, file)
         except NotTheFile as error:
             return str(error)
-        except Interruption as error:
+        except TransientError as error:
             problem = str(error)
         else:
             if wrong is None:
@@ -194,7 +194,7 @@ def _try(url: str, path: Path, file: File, show: Callable[[int], None], patience
 
 
 def _transfer(url: str, path: Path, file: File, show: Callable[[int], None], timeout: float) -> None:
-    """Goes on with the file at `path`; raises NotTheFile or Interruption when that fails."""
+    """Goes on with the file at `path`; raises NotTheFile or TransientError when that fails."""
     try:
         (_from_drive if url.startswith(DRIVE) else _from_server)(url, path, file, show, timeout)
     except (requests.RequestException, urllib3.exceptions.HTTPError, ValueError, KeyError) as error:
@@ -206,8 +206,8 @@ def _transfer(url: str, path: Path, file: File, show: Callable[[int], None], tim
 
 def _from_server(url: str, path: Path, file: File, show: Callable[[int], None], timeout: float) -> None:
     """Goes on with the file at `path` by one HTTP request."""
-    there = _size(path)
-    headers = {"Accept-Encoding": "identity"} | ({"Range": f"bytes={there}-"} if there else {})
+    have = _size(path)
+    headers = {"Accept-Encoding": "identity"} | ({"Range": f"bytes={have}-"} if have else {})
     with requests.get(url, headers=headers, stream=True, timeout=timeout) as answer:
         if answer.status_code not in (200, 206):
             raise _refusal(answer.status_code)
@@ -215,27 +215,27 @@ def _from_server(url: str, path: Path, file: File, show: Callable[[int], None], 
         first = next(blocks, b"")
         if answer.headers.get("Content-Type", "").lower().startswith("text/html") or _PAGE.match(first):
             raise NotTheFile(f"it answers with a web page{_title(first)}")
-        at = _begin(answer, there, file)
+        at = _begin(answer, have, file)
         with path.open("ab") as opened:
             for block in itertools.chain([first], blocks):
                 if at + len(block) > file.size:
-                    opened.truncate(there)
+                    opened.truncate(have)
                     raise NotTheFile(f"it sends more than {file.size:,} bytes")
-                opened.write(block[max(there - at, 0) :])  # a server without ranges sends what is there again
+                opened.write(block[max(have - at, 0) :])  # a server without ranges sends what is there again
                 at += len(block)
-                show(max(at, there))
+                show(max(at, have))
     if at < file.size:
-        raise Interruption(f"the connection was cut after {at:,} of {file.size:,} bytes")
+        raise TransientError(f"the connection was cut after {at:,} of {file.size:,} bytes")
 
 
-def _begin(answer: requests.Response, there: int, file: File) -> int:
+def _begin(answer: requests.Response, have: int, file: File) -> int:
     """Where in the file the answer's body begins, if it can be of the file at all."""
     begin, size = 0, answer.headers.get("Content-Length", "*")
     if answer.status_code == 206:
-        found = re.fullmatch(r"bytes (\d+)-\d+/(\d+|\*)", answer.headers.get("Content-Range", ""))
-        if not found or int(found[1]) != there:
+        match = re.fullmatch(r"bytes (\d+)-\d+/(\d+|\*)", answer.headers.get("Content-Range", ""))
+        if not match or int(match[1]) != have:
             raise NotTheFile("it sends another range than it was asked for")
-        begin, size = there, found[2]
+        begin, size = have, match[2]
     if size not in ("*", str(file.size)):
         raise NotTheFile(f"it has a file of {int(size):,} bytes, not of {file.size:,}")
     return begin
@@ -243,7 +243,7 @@ def _begin(answer: requests.Response, there: int, file: File) -> int:
 
 def _from_drive(url: str, path: Path, file: File, show: Callable[[int], None], timeout: float) -> None:
     """Goes on with the file at `path` from Google Drive."""
-    there, target = _size(path), path.with_name(file.name)
+    have, target = _size(path), path.with_name(file.name)
     path.touch()
     # gdown itself would follow confirmation pages without end.
     cancel = threading.Event()
@@ -261,7 +261,7 @@ def _from_drive(url: str, path: Path, file: File, show: Callable[[int], None], t
             url, str(target), quiet=True, use_cookies=False, resume=True, timeout=timeout, progress=check, cancel=cancel
         )
     except NotTheFile:
-        os.truncate(path, there)  # what came with the first block is of another file
+        os.truncate(path, have)  # what came with the first block is of another file
         raise
     except gdown.exceptions.FileURLRetrievalError as error:
         said = " ".join(str(error).split()).removeprefix("Failed to retrieve file url: ")
@@ -269,7 +269,7 @@ def _from_drive(url: str, path: Path, file: File, show: Callable[[int], None], t
     except gdown.exceptions.DownloadCancelled:
         raise NotTheFile(f"nothing of the file came from it for {10 * timeout:g} s") from None
     except gdown.exceptions.DownloadError as error:
-        raise Interruption(" ".join(str(error).split()).partition(".")[0]) from None
+        raise TransientError(" ".join(str(error).split()).partition(".")[0]) from None
     except requests.HTTPError as error:
         raise _refusal(error.response.status_code) from None
     finally:
@@ -277,17 +277,17 @@ def _from_drive(url: str, path: Path, file: File, show: Callable[[int], None], t
     target.replace(path)
 
 
-def _refusal(status: int) -> NotTheFile | Interruption:
-    kind = Interruption if status in (408, 429) or status >= 500 else NotTheFile
+def _refusal(status: int) -> NotTheFile | TransientError:
+    kind = TransientError if status in (408, 429) or status >= 500 else NotTheFile
     phrases = {known.value: known.phrase for known in http.HTTPStatus}
     return kind(f"it answers HTTP {status} {phrases.get(status, '')}".rstrip())
 
 
-def _failure(error: Exception, timeout: float) -> NotTheFile | Interruption:
+def _failure(error: Exception, timeout: float) -> NotTheFile | TransientError:
     """What went wrong, without the libraries' nesting, which shows whole addresses and places in memory."""
     text = str(error)
     if isinstance(error, requests.Timeout) or "timed out" in text:
-        return Interruption(f"nothing came from it for {timeout:g} s")
+        return TransientError(f"nothing came from it for {timeout:g} s")
     if "NameResolutionError" in text:
         return NotTheFile("its name cannot be resolved; is there a network?")
     if isinstance(error, requests.exceptions.SSLError):
@@ -297,8 +297,8 @@ def _failure(error: Exception, timeout: float) -> NotTheFile | Interruption:
     if isinstance(error, (ValueError, KeyError)):
         return NotTheFile(f"its answer, or the address, makes no sense ({type(error).__name__})")
     if "refused" in text:
-        return Interruption("it refuses the connection")
-    return Interruption(f"the connection was cut ({type(error).__name__})")
+        return TransientError("it refuses the connection")
+    return TransientError(f"the connection was cut ({type(error).__name__})")
 
 
 def _shown(url: str) -> str:

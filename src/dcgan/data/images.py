@@ -87,9 +87,9 @@ def side_by_side(left: Pixels, right: Pixels, columns: int) -> Pixels:
     return np.concatenate([padded[0], between, padded[1]], axis=1)
 
 
-def save_animation(path: Path, frames: list[Path], most: int = 60) -> None:
+def save_animation(path: Path, frames: list[Path], max_frames: int = 60) -> None:
     """A GIF of picture files, at most `most` of them, evenly chosen, the last one shown longer."""
-    chosen = [frames[round(i)] for i in np.linspace(0, len(frames) - 1, min(most, len(frames)))]
+    chosen = [frames[round(i)] for i in np.linspace(0, len(frames) - 1, min(max_frames, len(frames)))]
     pictures = [Image.open(frame).convert("RGB").quantize(256) for frame in chosen]
     milliseconds = [250] * (len(pictures) - 1) + [2500]
     with atomic(path) as temporary:

@@ -71,11 +71,11 @@ def cut_off(split: str, pictures: pd.DataFrame) -> list[str]:
     ]
 
 
-def take(pictures: pd.DataFrame, most: int | None) -> pd.DataFrame:
+def take(pictures: pd.DataFrame, limit: int | None) -> pd.DataFrame:
     """At most `most` rows, chosen by hash of the file's name, in their old order; None: all of them."""
-    if most is None or most >= len(pictures):
+    if limit is None or limit >= len(pictures):
         return pictures
-    chosen = pictures["file"].map(lambda name: _unit(f"take {name}")).nsmallest(most).index
+    chosen = pictures["file"].map(lambda name: _unit(f"take {name}")).nsmallest(limit).index
     return pictures.loc[chosen.sort_values()].reset_index(drop=True)
 
 

@@ -35,7 +35,7 @@ _BATCH_BYTES = 1 << 25  # of squares that are resized in one go
 Sums = npt.NDArray[np.float64]
 
 
-class Found(NamedTuple):
+class Cropped(NamedTuple):
     """What became of some pictures."""
 
     results: list[bytes | str]  # a hash of each face's pixels, or the reason why the picture is none
@@ -67,7 +67,7 @@ def pack(
     nc: int,
     max_bad_fraction: float,
     workers: int | None = None,
-) -> dict[str, Found]:
+) -> dict[str, Cropped]:
     """Crops every picture of `raw` into the new folder `faces`; returns what was found, for each split.
 
     Writes train.npy, valid.npy and test.npy, uint8 of shape (N, image_size, image_size, nc), and
@@ -83,7 +83,7 @@ def pack(
     faces.mkdir(parents=True)
     archives = {name: _open(raw / name) for name in pictures["archive"].unique()}
     shape = (image_size, image_size, nc)
-    found, kept, bad = {}, [], []
+    cropped, kept, bad = {}, [], []
     threads = torch.get_num_threads()
     torch.set_num_threads(1)  # each core has a worker already
     stop = threading.Event()
@@ -93,12 +93,12 @@ def pack(
                 rows = pictures[pictures["split"] == split]
                 array = faces / f"{split}.npy"
                 job = _Job(archives, array, _create(array, (len(rows), *shape)), crop_size, shape, stop)
-                found[split] = _pack_split(pool, job, rows, split)
-                good = np.array([isinstance(result, bytes) for result in found[split].results], bool)
+                cropped[split] = _pack_split(pool, job, rows, split)
+                good = np.array([isinstance(result, bytes) for result in cropped[split].results], bool)
                 if not good.all():
                     _keep(array, good)
                 kept.append(rows[good])
-                bad += unusable(rows, found[split])
+                bad += unusable(rows, cropped[split])
         finally:
             stop.set()  # Ctrl-C does not wait for what is half done
             pool.shutdown(cancel_futures=True)
@@ -109,7 +109,7 @@ def pack(
             f"of them; the first is {bad[0]['file']}: {bad[0]['reason']}. Repair or remove them, or raise the key."
         )
     pd.concat(kept).drop(columns=["archive", "problem"]).to_parquet(faces / "faces.parquet", index=False)
-    return found
+    return cropped
 
 
 def _open(path: Path) -> Archive:
@@ -119,13 +119,13 @@ def _open(path: Path) -> Archive:
         raise UserError(f"{path}: it is no zip file any more; `dvc repro --force download` makes it anew.") from None
 
 
-def unusable(rows: pd.DataFrame, found: Found) -> list[dict[str, str]]:
+def unusable(rows: pd.DataFrame, cropped: Cropped) -> list[dict[str, str]]:
     """File and reason of each picture that is no face."""
-    results = zip(rows["file"], found.results, strict=True)
+    results = zip(rows["file"], cropped.results, strict=True)
     return [{"file": file, "reason": result} for file, result in results if isinstance(result, str)]
 
 
-def _pack_split(pool: concurrent.futures.Executor, job: _Job, rows: pd.DataFrame, split: str) -> Found:
+def _pack_split(pool: concurrent.futures.Executor, job: _Job, rows: pd.DataFrame, split: str) -> Cropped:
     total, total_squared = np.zeros(job.shape), np.zeros(job.shape)
 
     def results() -> Iterator[bytes | str]:
@@ -134,12 +134,12 @@ def _pack_split(pool: concurrent.futures.Executor, job: _Job, rows: pd.DataFrame
             np.add(total_squared, portion.total_squared, out=total_squared)
             yield from portion.results
 
-    return Found(list(progress(results(), len(rows), f"cropping {split}", "pictures")), total, total_squared)
+    return Cropped(list(progress(results(), len(rows), f"cropping {split}", "pictures")), total, total_squared)
 
 
-def _portions(pool: concurrent.futures.Executor, job: _Job, rows: pd.DataFrame) -> Iterator[Found]:
+def _portions(pool: concurrent.futures.Executor, job: _Job, rows: pd.DataFrame) -> Iterator[Cropped]:
     """What the workers found, in order; only a few portions wait at a time."""
-    waiting: list[concurrent.futures.Future[Found]] = []
+    waiting: list[concurrent.futures.Future[Cropped]] = []
     members = list(zip(rows["archive"], rows["file"], rows["problem"], strict=True))
     for start in range(0, len(members), _CHUNK):
         waiting.append(pool.submit(_crop, job, start, members[start : start + _CHUNK]))
@@ -149,7 +149,7 @@ def _portions(pool: concurrent.futures.Executor, job: _Job, rows: pd.DataFrame) 
         yield future.result()
 
 
-def _crop(job: _Job, start: int, members: list[tuple[str, str, str]]) -> Found:
+def _crop(job: _Job, start: int, members: list[tuple[str, str, str]]) -> Cropped:
     """Writes members (archive, file, problem) as faces to the places from `start` on; black where there is none."""
     block = np.zeros((len(members), *job.shape), np.uint8)
     results: list[bytes | str] = [problem for _, _, problem in members]
@@ -175,7 +175,7 @@ def _crop(job: _Job, start: int, members: list[tuple[str, str, str]]) -> Found:
         file.seek(job.begin + start * block[0].nbytes)
         file.write(block.data)
     levels = block.astype(np.float32)
-    return Found(results, levels.sum(0).astype(np.float64), np.square(levels, out=levels).sum(0).astype(np.float64))
+    return Cropped(results, levels.sum(0).astype(np.float64), np.square(levels, out=levels).sum(0).astype(np.float64))
 
 
 def _batches(squares: Iterator[tuple[int, Pixels]]) -> Iterator[tuple[list[int], Pixels]]:

@@ -58,8 +58,8 @@ def _in_order(network: FeatureNetwork, pictures: Pictures, count: int, what: str
     unit = "batches" if ranks.count == 1 else f"rounds of {ranks.count} batches"
     for first in progress(rounds, len(rounds), what, unit) if what and ranks.writes else rounds:
         turn = min(first + ranks.rank, len(starts) - 1)  # at the end some repeat the last batch, to no use
-        mine = network.features(pictures(slice(starts[turn], min(starts[turn] + BATCH, count))))
-        for start, batch in zip(starts[first : first + ranks.count], ranks.gathered(mine, BATCH), strict=False):
+        features = network.features(pictures(slice(starts[turn], min(starts[turn] + BATCH, count))))
+        for start, batch in zip(starts[first : first + ranks.count], ranks.all_gather(features, BATCH), strict=False):
             yield batch[: count - start]
 
 

@@ -94,13 +94,13 @@ def evaluate(
     features = drawn.features
 
     # Distances, and scores of the same features.
-    metrics = _distances("fid" if network.is_fid else "frechet_distance", drawn, real, train, test)
+    metrics = _distances(network.distance_name, drawn, real, train, test)
     metrics |= _scores(real.features, features, "kid" if network.is_fid else "kernel_distance")
-    found, apart = neighbours.nearest(features, training.features, _NEIGHBOURS)
+    rows, apart = neighbours.nearest(features, training.features, _NEIGHBOURS)
     if test and training.without_test:
         of_test = neighbours.nearest(test.features, training.features)[1]
         metrics["memorisation"] = neighbours.memorisation(apart[:, 0], of_test[:, 0])
-    picture = _picture(generated(generator, seed), found, apart[:, 0], training.faces)
+    picture = _picture(generated(generator, seed), rows, apart[:, 0], training.faces)
 
     rounded = {key: significant(value) if value is not None else None for key, value in metrics.items()}
     protocol = {
@@ -190,21 +190,21 @@ def _scores(real: Features, drawn: Features, kernel_name: str) -> dict[str, floa
 
 
 def _picture(
-    faces: Pictures, found: npt.NDArray[np.intp], apart: npt.NDArray[np.float64], training_faces: Faces
+    faces: Pictures, rows: npt.NDArray[np.intp], apart: npt.NDArray[np.float64], training_faces: Faces
 ) -> Pixels:
     """On the left the first generated faces, on the right those nearest to a training face; beside each its nearest.
 
     Args:
-        found: (N, K), which training faces are nearest to each generated one.
+        rows: (N, K), which training faces are nearest to each generated one.
         apart: (N,), its distance to the first of them.
     """
 
     def sheet(numbers: npt.NDArray[np.intp]) -> Pixels:
         lines: list[Pixels] = []
         for number in numbers.tolist():
-            mine = faces(slice(number, number + 1)).cpu().numpy()
-            lines += [mine, *(training_faces[row : row + 1] for row in found[number].tolist())]
+            face = faces(slice(number, number + 1)).cpu().numpy()
+            lines += [face, *(training_faces[row : row + 1] for row in rows[number].tolist())]
         return np.concatenate(lines)
 
-    shown, columns = min(_SHOWN, len(found)), 1 + found.shape[1]
+    shown, columns = min(_SHOWN, len(rows)), 1 + rows.shape[1]
     return side_by_side(sheet(np.arange(shown)), sheet(np.argsort(apart, kind="stable")[:shown]), columns)

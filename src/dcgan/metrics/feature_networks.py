@@ -17,7 +17,9 @@ from efficientnet_lite_pytorch import EfficientNet
 from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
-from dcgan.metrics.weights import SHA256, Name
+from dcgan.metrics.names import FID, FRECHET_DISTANCE
+from dcgan.metrics.weights import SHA256
+from dcgan.system.choices import FidNetwork
 from dcgan.system.errors import UserError
 from dcgan.system.files import sha256
 
@@ -30,7 +32,7 @@ _EFFICIENTNET_SIDE = 128  # pixels; at 224 it hardly sees blur, and is three tim
 class FeatureNetwork:
     """A network from pictures to features, and the hash of its weights."""
 
-    name: Name
+    name: FidNetwork
     weights_sha256: str
     module: nn.Module  # (N, 3, H, W) in [0, 1] to (N, D)
     dimensions: int  # D
@@ -40,6 +42,11 @@ class FeatureNetwork:
     def is_fid(self) -> bool:
         """Whether distances of its features are those that FID and KID are defined by."""
         return self.name == "inception" and self.weights_sha256 == SHA256["inception"]
+
+    @property
+    def distance_name(self) -> str:
+        """Under which name metrics.json has the distance of its features."""
+        return FID if self.is_fid else FRECHET_DISTANCE
 
     @torch.inference_mode()
     def features(self, pictures: Tensor) -> Tensor:
@@ -102,7 +109,7 @@ def fold_batch_norm(network: nn.Module) -> None:
                 setattr(module, norm, nn.Identity())
 
 
-def load(name: Name, weights: Path, device: torch.device, compiled: bool = False) -> FeatureNetwork:
+def load(name: FidNetwork, weights: Path, device: torch.device, compiled: bool = False) -> FeatureNetwork:
     """A feature network on `device`.
 
     Args:

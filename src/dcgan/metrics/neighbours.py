@@ -92,9 +92,9 @@ def _blocks(a: Features, b: Features) -> Iterator[tuple[slice, Array]]:
     lengths = (other**2).sum(axis=1)
     for start in range(0, len(a), _ROWS):
         rows = slice(start, min(start + _ROWS, len(a)))
-        mine = a[rows] - origin
-        scale = (mine**2).sum(axis=1)[:, None] + lengths
-        squared = scale - 2 * (mine @ other.T)
+        block = a[rows] - origin
+        scale = (block**2).sum(axis=1)[:, None] + lengths
+        squared = scale - 2 * (block @ other.T)
         squared[squared < _SAME * scale] = 0
         yield rows, squared
 

@@ -80,16 +80,17 @@ def load(folder: Path, network: FeatureNetwork) -> Callable[[str], Reference | N
     if about["weights_sha256"] != network.weights_sha256:
         raise UserError(f"{folder}: it is of the network {about['network']}, not {network.name}; run `dvc repro`.")
     features = {name.partition(".")[0]: open_features(folder, name.partition(".")[0]) for name in arrays}
-    there = {split: of_split for split, of_split in features.items() if of_split is not None}
+    present = {split: of_split for split, of_split in features.items() if of_split is not None}
 
     def of(split: str) -> Reference | None:
-        parts = [name for name in there if split in (name, "all")]
+        parts = [name for name in present if split in (name, "all")]
         if not parts:
             return None
         statistics = (
-            frechet.Statistics(len(there[name]), arrays[f"{name}.mean"], arrays[f"{name}.covariance"]) for name in parts
+            frechet.Statistics(len(present[name]), arrays[f"{name}.mean"], arrays[f"{name}.covariance"])
+            for name in parts
         )
-        return Reference(frechet.merge(statistics), _chosen([there[name] for name in parts]))
+        return Reference(frechet.merge(statistics), _chosen([present[name] for name in parts]))
 
     return of
 
@@ -100,6 +101,6 @@ def _chosen(parts: list[Features]) -> Features:
     chosen = np.random.default_rng(_SEED).permutation(ends[-1])[:COMPARED]
     result = np.empty((len(chosen), parts[0].shape[1]), np.float32)
     for part, end in zip(parts, ends, strict=True):
-        mine = (chosen >= end - len(part)) & (chosen < end)
-        result[mine] = part[chosen[mine] - (end - len(part))]
+        in_part = (chosen >= end - len(part)) & (chosen < end)
+        result[in_part] = part[chosen[in_part] - (end - len(part))]
     return result

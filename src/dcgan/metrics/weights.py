@@ -8,14 +8,12 @@ from __future__ import annotations
 import importlib.resources
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Literal
 
 from dcgan.data.fetching import PATIENT, File, Patience, fetch
 from dcgan.data.index import link_or_copy
+from dcgan.system.choices import FidNetwork
 from dcgan.system.errors import UserError
 from dcgan.system.files import sha256
-
-Name = Literal["efficientnet_lite0", "inception"]
 
 # pytorch-fid's own release, and the same bytes from torch-fidelity's.
 INCEPTION = File(
@@ -46,7 +44,9 @@ def packaged() -> Path:
     return path
 
 
-def provide(name: Name, downloads: Path, files: Sequence[File] = (INCEPTION,), patience: Patience = PATIENT) -> Path:
+def provide(
+    name: FidNetwork, downloads: Path, files: Sequence[File] = (INCEPTION,), patience: Patience = PATIENT
+) -> Path:
     """The verified file of a network's weights: of a package, or in `downloads`, fetched if it is absent.
 
     Raises:
@@ -58,13 +58,13 @@ def provide(name: Name, downloads: Path, files: Sequence[File] = (INCEPTION,), p
     return downloads / INCEPTION.name
 
 
-def place(name: Name, weights: Path, folder: Path) -> None:
+def place(name: FidNetwork, weights: Path, folder: Path) -> None:
     """Links or copies the file of weights into the new `folder`, where `find` finds it."""
     folder.mkdir(parents=True)
     link_or_copy(weights, folder / _FILES[name])
 
 
-def find(name: Name, folder: Path) -> Path:
+def find(name: FidNetwork, folder: Path) -> Path:
     """The file that `place` put there.
 
     Raises:
@@ -76,15 +76,15 @@ def find(name: Name, folder: Path) -> Path:
     return path
 
 
-def verify(name: Name, weights: Path) -> str:
+def verify(name: FidNetwork, weights: Path) -> str:
     """The SHA-256 of the published weights, which `weights` holds.
 
     Raises:
         UserError: it holds something else.
     """
-    found = sha256(weights)
-    if found != SHA256[name]:
+    digest = sha256(weights)
+    if digest != SHA256[name]:
         raise UserError(
-            f"{weights}: its SHA-256 is {found}, not the published {SHA256[name]}; remove it and fetch it again."
+            f"{weights}: its SHA-256 is {digest}, not the published {SHA256[name]}; remove it and fetch it again."
         )
-    return found
+    return digest

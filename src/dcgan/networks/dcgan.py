@@ -10,13 +10,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import Literal
 
 import torch
 from torch import Tensor, nn
 from torch.nn.utils.parametrizations import spectral_norm
 
 from dcgan.networks.convolutions import DoublingConvTranspose2d, HalvingConv2d
+from dcgan.system.choices import Architecture, DiscriminatorNorm, Latent
 
 NEGATIVE_SLOPE = 0.2  # of the discriminator's LeakyReLU (Radford et al., section 4)
 WEIGHT_STD = 0.02  # of all weights at the start (ditto)
@@ -26,14 +26,14 @@ WEIGHT_STD = 0.02  # of all weights at the start (ditto)
 class Settings:
     """All that is needed to build both networks again; the keys of params.yaml of the same names."""
 
-    architecture: Literal["conv", "linear"] = "conv"
+    architecture: Architecture = "conv"
     image_size: int = 64
     nc: int = 3
     nz: int = 100
     ngf: int = 64
     ndf: int = 64
-    latent: Literal["normal", "uniform"] = "normal"
-    discriminator_norm: Literal["batch", "none", "spectral"] = "batch"
+    latent: Latent = "normal"
+    discriminator_norm: DiscriminatorNorm = "batch"
 
 
 def widths(channels: int, image_size: int) -> list[int]:

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from dcgan.metrics.names import FID, distance_name
+
 
 def render(metrics: Mapping[str, Any], data: Mapping[str, Any], params: Mapping[str, Any]) -> str:
     """The card.
@@ -14,8 +16,8 @@ def render(metrics: Mapping[str, Any], data: Mapping[str, Any], params: Mapping[
         data: the data card, reports/data.json.
         params: those of the training.
     """
-    name = "fid" if "fid" in metrics else "frechet_distance"
-    label = "FID" if name == "fid" else f"Frechet distance with {metrics['network']} (not FID)"
+    name = distance_name(metrics)
+    label = "FID" if name == FID else f"Frechet distance with {metrics['network']} (not FID)"
     source, side = data["source"], metrics["image_size"]
     beside = {
         "untrained generator": metrics[f"{name}_untrained"],

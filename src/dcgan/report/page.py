@@ -13,6 +13,7 @@ import matplotlib
 import pandas as pd
 from markupsafe import Markup
 
+from dcgan.metrics.names import FID, distance_name
 from dcgan.report import published
 
 matplotlib.use("svg")
@@ -51,9 +52,9 @@ def render(
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(folder), autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True
     )
-    name = "fid" if "fid" in metrics else "frechet_distance"
+    name = distance_name(metrics)
     return environment.get_template("page.html.jinja").render(
-        title="FID" if name == "fid" else f"Frechet distance ({metrics['network']})",
+        title="FID" if name == FID else f"Frechet distance ({metrics['network']})",
         distance={suffix: metrics.get(name + suffix) for suffix in _BESIDE},
         metrics=metrics,
         scores=[(words, metrics[key]) for key, words in _SCORES.items() if key in metrics],

@@ -73,7 +73,7 @@ def differences(metrics: Mapping[str, Any], other: Published) -> list[str]:
     """What tells the protocol of `other` from that of a comparable run, which metrics.json holds."""
     crop = str(metrics["crop_size"] or 178)
     split = metrics["reference_split"]
-    mine = (
+    rows = (
         ("crop", crop, other.crop),
         ("samples", metrics["samples"], other.samples),
         ("reference", f"{metrics['reference_count']:,} of {split}" if split != "all" else "all", other.reference),
@@ -81,6 +81,6 @@ def differences(metrics: Mapping[str, Any], other: Published) -> list[str]:
     )
     return [
         f"{name}: {'not known' if theirs is None else f'{theirs:,}' if isinstance(theirs, int) else theirs}"
-        for name, ours, theirs in mine
+        for name, ours, theirs in rows
         if ours != theirs
     ]

@@ -39,12 +39,12 @@ def resolve(ngpu: int | str, precision: str, local_rank: int = 0) -> Hardware:
     Raises:
         UserError: more GPUs are asked for than there are.
     """
-    there = torch.cuda.device_count() if torch.cuda.is_available() else 0
-    needed = max(ngpu if isinstance(ngpu, int) else 0, local_rank + 1 if ngpu and there else 0)
-    if needed > there:
+    available = torch.cuda.device_count() if torch.cuda.is_available() else 0
+    needed = max(ngpu if isinstance(ngpu, int) else 0, local_rank + 1 if ngpu and available else 0)
+    if needed > available:
         many = "a CUDA GPU" if needed == 1 else f"{needed} CUDA GPUs"
-        raise UserError(f"ngpu: {ngpu} asks for {many}, and torch sees {there or 'none'} here; give auto or 0.")
-    device = torch.device("cuda", local_rank) if ngpu and there else torch.device("cpu")
+        raise UserError(f"ngpu: {ngpu} asks for {many}, and torch sees {available or 'none'} here; give auto or 0.")
+    device = torch.device("cuda", local_rank) if ngpu and available else torch.device("cpu")
     if precision in ("fp32", "bf16"):
         return Hardware(device, "bf16" if precision == "bf16" else "fp32")
     if device.type == "cuda":

@@ -22,7 +22,7 @@ from torch.nn.parallel import DistributedDataParallel
 from dcgan.system.errors import UserError
 
 NEW_STORE = "TORCH_DISABLE_SHARE_RDZV_TCP_STORE"  # torchrun makes a new store each time that it starts the ranks
-PATIENCE = timedelta(days=1)  # rank 0 may wait for another process that runs this very training
+BARRIER_TIMEOUT = timedelta(days=1)  # rank 0 may wait for another process that runs this very training
 
 
 @dataclass(frozen=True)
@@ -31,52 +31,52 @@ class Ranks:
 
     rank: int = 0
     count: int = 1
-    patient: distributed.ProcessGroup | None = None  # of all ranks, for what can take long
+    barrier_group: distributed.ProcessGroup | None = None  # of all ranks, with BARRIER_TIMEOUT
 
     @property
     def writes(self) -> bool:
         return self.rank == 0
 
-    def share(self, of_all: Tensor) -> Tensor:
+    def shard(self, batch: Tensor) -> Tensor:
         """This rank's part of the first dimension, which the count of ranks divides."""
-        size = len(of_all) // self.count
-        return of_all[self.rank * size : (self.rank + 1) * size]
+        size = len(batch) // self.count
+        return batch[self.rank * size : (self.rank + 1) * size]
 
-    def mean(self, values: Tensor) -> Tensor:
+    def all_reduce(self, values: Tensor) -> Tensor:
         """The mean over the ranks, in place; NaN where one of them has NaN."""
         if self.count > 1:
             distributed.all_reduce(values)
             values /= self.count
         return values
 
-    def gathered(self, rows: Tensor, most: int) -> list[Tensor]:
-        """What each rank gives, (N, D) with N up to `most`, in their order; zeros beyond its N."""
+    def all_gather(self, rows: Tensor, max_rows: int) -> list[Tensor]:
+        """What each rank gives, (N, D) with N up to `max_rows`, in their order; zeros beyond its N."""
         if self.count == 1:
             return [rows]
-        padded = torch.cat([rows, rows.new_zeros(most - len(rows), rows.shape[1])])
-        everyones = [torch.empty_like(padded) for _ in range(self.count)]
-        distributed.all_gather(everyones, padded)
-        return everyones
+        padded = torch.cat([rows, rows.new_zeros(max_rows - len(rows), rows.shape[1])])
+        gathered = [torch.empty_like(padded) for _ in range(self.count)]
+        distributed.all_gather(gathered, padded)
+        return gathered
 
-    def most(self, value: int) -> int:
+    def max(self, value: int) -> int:
         """The greatest of what the ranks give; all wait for all."""
         if self.count == 1:
             return value
-        given = torch.tensor(value)
-        distributed.all_reduce(given, distributed.ReduceOp.MAX)
-        return int(given)
+        greatest = torch.tensor(value)
+        distributed.all_reduce(greatest, distributed.ReduceOp.MAX)
+        return int(greatest)
 
-    def wait(self) -> None:
+    def barrier(self) -> None:
         """Until all ranks have come here, however long rank 0 takes."""
         if self.count > 1:
-            distributed.barrier(self.patient)
+            distributed.barrier(self.barrier_group)
 
-    def from_first(self, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+    def broadcast(self, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
         """Rank 0's tensors, on the CPU of every rank."""
         if self.count == 1:
             return tensors
         data = save(tensors) if self.writes else b""
-        size = self.most(len(data))
+        size = self.max(len(data))
         buffer = torch.frombuffer(bytearray(data or bytes(size)), dtype=torch.uint8)
         distributed.broadcast(buffer, 0)
         return load(buffer.numpy().tobytes())
@@ -88,8 +88,8 @@ class Ranks:
             UserError: something of `what` differs.
         """
         for name, value in what.items():
-            known = int.from_bytes(hashlib.sha256(str(value).encode()).digest()[:7])
-            if self.most(known) != -self.most(-known):
+            digest = int.from_bytes(hashlib.sha256(str(value).encode()).digest()[:7])
+            if self.max(digest) != -self.max(-digest):
                 raise UserError(
                     f"{name}: it is not the same on all ranks; give every machine the same "
                     "kind of GPU, OMP_NUM_THREADS, code, params.yaml and data."
@@ -142,7 +142,7 @@ def joined(device: torch.device) -> Iterator[Ranks]:
         store = distributed.PrefixStore(attempt, store)  # type: ignore[attr-defined]
     backend = "cpu:gloo,cuda:nccl" if device.type == "cuda" else "gloo"
     distributed.init_process_group(backend, store=store, rank=rank, world_size=count)
-    patient = distributed.new_group(backend="gloo", timeout=PATIENCE)
-    assert isinstance(patient, distributed.ProcessGroup)  # this rank is in it
-    yield Ranks(rank, count, patient)
+    barrier_group = distributed.new_group(backend="gloo", timeout=BARRIER_TIMEOUT)
+    assert isinstance(barrier_group, distributed.ProcessGroup)  # this rank is in it
+    yield Ranks(rank, count, barrier_group)
     distributed.destroy_process_group()  # after an error the process ends, and waiting for the others could hang

@@ -22,6 +22,11 @@ def hidden(text: str) -> str:
     return _NAMED.sub(rf"\1{HIDDEN}", _LOGIN.sub(rf"\1{HIDDEN}@", _QUERY.sub(rf"\1{HIDDEN}", text)))
 
 
+def without_login(address: str) -> str:
+    """An address, whoever logs in."""
+    return re.sub("//[^/?]*@", f"//{HIDDEN}@", address)
+
+
 def command_line(words: Iterable[str]) -> str:
     """A command as one line, without secrets; an option like --password hides the word after it too."""
     told: list[str] = []

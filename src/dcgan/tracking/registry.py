@@ -11,7 +11,7 @@ from mlflow.entities import LoggedModel, Run
 from mlflow.entities.model_registry import ModelVersion
 from mlflow.exceptions import MlflowException
 
-from dcgan.tracking.run_folder import GENERATOR
+from dcgan.tracking.run_folder import GENERATOR_SHA256
 
 CHAMPION = "champion"
 _ABOUT = (
@@ -41,17 +41,17 @@ def register(
     except MlflowException as error:
         if error.error_code != "RESOURCE_ALREADY_EXISTS":
             raise
-    sha, mine = model.tags[GENERATOR], protocol_id(protocol)
-    there = _versions(client, name)
-    version = next((v for v in there if v.tags.get(GENERATOR) == sha), None)
+    sha, measured_by = model.tags[GENERATOR_SHA256], protocol_id(protocol)
+    versions = _versions(client, name)
+    version = next((v for v in versions if v.tags.get(GENERATOR_SHA256) == sha), None)
     if version is None:
-        tags = {GENERATOR: sha, "protocol": mine, "metric": metric}
+        tags = {GENERATOR_SHA256: sha, "protocol": measured_by, "metric": metric}
         version = client.create_model_version(
             name, f"models:/{model.model_id}", run.info.run_id, tags, description=card, model_id=model.model_id
         )
-    client.set_model_version_tag(name, version.version, _key(mine), str(distance))
+    client.set_model_version_tag(name, version.version, _key(measured_by), str(distance))
     champion = _champion(client, name)
-    counts = _key(champion.tags.get("protocol", mine) if champion else mine)
+    counts = _key(champion.tags.get("protocol", measured_by) if champion else measured_by)
     measured = {v.version: float(v.tags[counts]) for v in _versions(client, name) if counts in v.tags}
     if measured:
         best = min(measured, key=lambda number: (measured[number], int(number)))
@@ -64,14 +64,14 @@ def _key(protocol: str) -> str:
 
 
 def _versions(client: MlflowClient, name: str) -> list[ModelVersion]:
-    found: list[ModelVersion] = []
+    versions: list[ModelVersion] = []
     token = None
     while True:
         page = client.search_model_versions(f"name = '{name}'", page_token=token)
-        found += page
+        versions += page
         token = page.token
         if not token:
-            return found
+            return versions
 
 
 def _champion(client: MlflowClient, name: str) -> ModelVersion | None:

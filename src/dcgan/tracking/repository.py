@@ -20,8 +20,8 @@ def git(folder: Path, *words: str) -> subprocess.CompletedProcess[str]:
 
 def commit(folder: Path, length: int = 40) -> str:
     """The commit that is checked out; empty if there is none."""
-    found = git(folder, "rev-parse", "--verify", "--quiet", "HEAD")
-    return found.stdout.strip()[:length] if found.returncode == 0 else ""
+    parsed = git(folder, "rev-parse", "--verify", "--quiet", "HEAD")
+    return parsed.stdout.strip()[:length] if parsed.returncode == 0 else ""
 
 
 def patch_name(of_commit: str) -> str:
@@ -35,19 +35,19 @@ def uncommitted(folder: Path, paths: Sequence[str]) -> bytes | None:
     Files named `.env` or the like are left out. None where git cannot say it. The patch is the same whatever the
     user's configuration of git is.
     """
-    there = [path for path in paths if (folder / path).exists()] + [":(exclude,glob)**/.env*"]
+    existing = [path for path in paths if (folder / path).exists()] + [":(exclude,glob)**/.env*"]
     form = ["--binary", "--no-color", "--no-ext-diff", "--no-textconv", "--src-prefix=a/", "--dst-prefix=b/"]
     with tempfile.TemporaryDirectory() as temporary:
         index = os.environ | {"GIT_INDEX_FILE": str(Path(temporary) / "index")}  # the user's own stays as it is
-        found = b""
+        patch = b""
         for words in (
             ["read-tree", "HEAD"],
-            ["add", "--all", "--", *there],
+            ["add", "--all", "--", *existing],
             ["diff-index", "--cached", "--patch", *form, "HEAD", "--", *paths],
         ):
             try:
                 result = subprocess.run(["git", *words], cwd=folder, env=index, capture_output=True, check=True)
             except (subprocess.CalledProcessError, OSError):
                 return None
-            found = result.stdout
-        return found
+            patch = result.stdout
+        return patch

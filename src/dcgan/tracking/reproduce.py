@@ -19,11 +19,12 @@ from mlflow.entities import Run
 from mlflow.exceptions import MlflowException
 from sqlalchemy.exc import SQLAlchemyError
 
+from dcgan.metrics.names import SETTINGS, distance_name
 from dcgan.system.errors import UserError
 from dcgan.system.files import sha256, significant
 from dcgan.tracking.private import hidden
 from dcgan.tracking.repository import git, patch_name
-from dcgan.tracking.run_folder import GENERATOR, SETTINGS, TRAINED_IN
+from dcgan.tracking.run_folder import GENERATOR_SHA256, TRAINED_IN
 from dcgan.tracking.store import EXPERIMENT, connect
 
 MODEL = Path("models/generator.safetensors")
@@ -92,7 +93,7 @@ def plan(root: Path, run_id: str, folder: Path | None = None) -> Plan:
                 f"{run_id}: {store} has no such run; copy an id of the UI, or name its store with MLFLOW_TRACKING_URI."
             ) from None
     tags = run.data.tags
-    if GENERATOR not in tags:
+    if GENERATOR_SHA256 not in tags:
         raise UserError(f"{run_id}: this run has no generator, since it was not finished; there is nothing to compare.")
     if "git_commit" not in tags:
         raise UserError(f"{run_id}: it was computed outside of git, so that its code is not known; rebuild it by hand.")
@@ -136,18 +137,19 @@ def compare(wanted: Plan) -> None:
         UserError: the generator or the distance is another.
     """
     tags, expected = wanted.run.data.tags, wanted.run.data.metrics
-    found = sha256(wanted.folder / MODEL)
-    if found != tags[GENERATOR]:
+    digest = sha256(wanted.folder / MODEL)
+    if digest != tags[GENERATOR_SHA256]:
         names = ("processor", "device", "instructions", "precision", "torch")
         known = wanted.trained.data.tags
         made = ", ".join(known[name] for name in names if name in known) if "device" in known else "a machine not known"
         raise UserError(
-            f"{wanted.folder / MODEL}: its SHA-256 is {found}, and the run's generator has {tags[GENERATOR]}; the same "
-            f"bytes are promised on the same kind of machine alone, and that run was made on: {made}."
+            f"{wanted.folder / MODEL}: its SHA-256 is {digest}, and the run's generator has "
+            f"{tags[GENERATOR_SHA256]}; the same bytes are promised on the same kind of machine alone, and that run "
+            f"was made on: {made}."
         )
-    print(f"{MODEL}: the same bytes, SHA-256 {found}")
+    print(f"{MODEL}: the same bytes, SHA-256 {digest}")
     metrics = json.loads((wanted.folder / METRICS).read_text())
-    name = "fid" if "fid" in metrics else "frechet_distance"
+    name = distance_name(metrics)
     params = wanted.run.data.params
     other = [
         key for key, name in SETTINGS.items() if name in metrics and params.get(key) not in (None, str(metrics[name]))
@@ -168,15 +170,15 @@ def runs_of(root: Path, what: str) -> list[Run]:
         UserError: `what` is none of these, or no run is known for it.
     """
     if Path(what).is_file():
-        where = f"tags.{GENERATOR} = '{sha256(Path(what))}'"
+        query = f"tags.{GENERATOR_SHA256} = '{sha256(Path(what))}'"
     else:
-        where = f"tags.generator_md5 = '{_locked_md5(root, what)}'"
+        query = f"tags.generator_md5 = '{_locked_md5(root, what)}'"
     with _asking():
         client, experiment = connect(root)
-        found = list(client.search_runs([experiment], where, order_by=["start_time"]))
-    if not found:
+        runs = list(client.search_runs([experiment], query, order_by=["start_time"]))
+    if not runs:
         raise UserError(f"{what}: {hidden(str(client.tracking_uri))} has no run of this generator in {EXPERIMENT}.")
-    return found
+    return runs
 
 
 def _locked_md5(root: Path, revision: str) -> str:

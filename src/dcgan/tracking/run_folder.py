@@ -8,7 +8,6 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import re
 import shutil
 import time
 from collections.abc import Mapping, Sequence
@@ -18,7 +17,7 @@ from typing import Any
 
 import filelock
 
-from dcgan.tracking.private import HIDDEN
+from dcgan.tracking.private import without_login
 
 SPOOL = "mlspool"  # the folder under the project's root; it holds one for each store, and that one for each run
 # In the folder of a run.
@@ -30,15 +29,8 @@ ARTIFACTS = "artifacts"  # files
 FIRST = "first"  # files, of which the run keeps those that it was given first
 MODEL = "generator.safetensors"  # logged as MLflow models
 
-FINGERPRINT, GENERATOR, EVALUATION = "fingerprint", "generator_sha256", "evaluation"
+FINGERPRINT, GENERATOR_SHA256, EVALUATION = "fingerprint", "generator_sha256", "evaluation"
 TRAINED_IN = "trained_in"  # the tag of an evaluation's run: the id of the training's
-# Settings of an evaluation: the parameter, and under which name metrics.json has it.
-SETTINGS = {
-    "fid_network": "network",
-    "fid_samples": "samples",
-    "fid_repeats": "repeats",
-    "fid_split": "reference_split",
-}
 Point = tuple[int, int, dict[str, float]]  # milliseconds since 1970, step, values
 
 
@@ -49,8 +41,8 @@ class Description:
     A run that MLflow has already keeps its own name, parameters, start and `opened_with`.
     """
 
-    # Tags by which the run is found, and which depend on its inputs alone: FINGERPRINT of a training, or GENERATOR of
-    # what came of it, with EVALUATION where a second evaluation of the same generator is a run of its own.
+    # Tags by which the run is found, and which depend on its inputs alone: FINGERPRINT of a training, or
+    # GENERATOR_SHA256 of what came of it, with EVALUATION where a second evaluation of it is a run of its own.
     identity: dict[str, str]
     name: str
     params: dict[str, str]  # of the training
@@ -68,7 +60,7 @@ class Description:
 def spool_of(root: Path) -> Path:
     """Where runs wait for the store that MLFLOW_TRACKING_URI names now, or for the project's own."""
     named = os.environ.get("MLFLOW_TRACKING_URI")
-    store = re.sub("//[^/?]*@", f"//{HIDDEN}@", named or "")  # whoever logs in
+    store = without_login(named or "")
     return root.resolve() / SPOOL / (hashlib.sha256(store.encode()).hexdigest()[:8] if named else "own")
 
 
@@ -106,8 +98,8 @@ def remove(folder: Path) -> None:
 
 def files(folder: Path) -> list[tuple[str, Path]]:
     """The files in a folder and below, after their names relative to it."""
-    found = [path for path in folder.rglob("*") if path.is_file() and not path.name.endswith(".partial")]
-    return [(path.relative_to(folder).as_posix(), path) for path in sorted(found)]
+    paths = [path for path in folder.rglob("*") if path.is_file() and not path.name.endswith(".partial")]
+    return [(path.relative_to(folder).as_posix(), path) for path in sorted(paths)]
 
 
 def line(step: int, values: Mapping[str, float]) -> str:

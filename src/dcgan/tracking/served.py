@@ -51,7 +51,7 @@ class FaceModel(mlflow.pyfunc.PythonModel):  # type: ignore[misc]
         return sampling.generate(self.generator, torch.from_numpy(np.ascontiguousarray(latents)))
 
 
-def _limit_requests(most: int) -> None:
+def _limit_requests(limit: int) -> None:
     """Has MLflow's scoring server answer a request of more bytes with 413.
 
     It has no limit of its own, and parses a request twice and copies it before `predict` could refuse anything: a
@@ -62,8 +62,8 @@ def _limit_requests(most: int) -> None:
     unlimited = scoring_server.invocations
 
     def invocations(data: bytes, *others: Any) -> Any:
-        if len(data) > most:
-            sentence = f"the request has {len(data)} bytes; send at most {most}, {MOST} latents at a time"
+        if len(data) > limit:
+            sentence = f"the request has {len(data)} bytes; send at most {limit}, {MOST} latents at a time"
             return scoring_server.InvocationsResponse(response=sentence, status=413, mimetype="text/plain")
         return unlimited(data, *others)
 

@@ -18,7 +18,7 @@ from dcgan.system.errors import UserError
 from dcgan.system.files import sha256
 from dcgan.tracking import run_folder
 from dcgan.tracking.private import hidden
-from dcgan.tracking.run_folder import EVALUATION, GENERATOR, TRAINED_IN, Description, Point, files
+from dcgan.tracking.run_folder import EVALUATION, GENERATOR_SHA256, TRAINED_IN, Description, Point, files
 
 os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
 os.environ.setdefault("DO_NOT_TRACK", "true")
@@ -206,14 +206,16 @@ class Store:
         run = self._find(identity)
         if run is None:
             tags = about.opened_with | identity
-            trained = self._find({GENERATOR: identity[GENERATOR]}) if GENERATOR in identity else None
+            trained = (
+                self._find({GENERATOR_SHA256: identity[GENERATOR_SHA256]}) if GENERATOR_SHA256 in identity else None
+            )
             if trained:
                 params = {name: value for name, value in trained.data.params.items() if name not in about.settings}
                 tags[TRAINED_IN] = trained.info.run_id
-            elif GENERATOR in identity:
+            elif GENERATOR_SHA256 in identity:
                 tags[RESTORED] = "true"
             run = client.create_run(self.experiment, about.started, tags, about.name)
-        elif GENERATOR not in run.data.tags:  # a training that goes on
+        elif GENERATOR_SHA256 not in run.data.tags:  # a training that goes on
             client.update_run(run.info.run_id, "RUNNING")
         # A parameter that does not decide the training may have changed since it was interrupted.
         wanted = {name: value for name, value in (params | about.settings).items() if name not in run.data.params}
@@ -232,8 +234,8 @@ class Store:
         bytes; one with other settings to its own.
         """
         evaluation = identity.get(EVALUATION)
-        where = " and ".join(f"tags.`{name}` = '{value}'" for name, value in identity.items() if name != EVALUATION)
-        runs = list(self.client.search_runs([self.experiment], where, order_by=["start_time"]))
+        query = " and ".join(f"tags.`{name}` = '{value}'" for name, value in identity.items() if name != EVALUATION)
+        runs = list(self.client.search_runs([self.experiment], query, order_by=["start_time"]))
         trained = [run for run in runs if TRAINED_IN not in run.data.tags][-1:]
         candidates = trained + [run for run in runs if TRAINED_IN in run.data.tags]
         wanted = (None, evaluation) if evaluation else None
@@ -248,9 +250,9 @@ class Store:
                     history = self.client.get_metric_history(known.run_id, key)
                     known.points[key] = {_told_by(key, point.step, point.timestamp) for point in history}
                     known.unread.remove(key)
-                there = known.points.setdefault(key, set())
-                if _told_by(key, step, at) not in there:
-                    there.add(_told_by(key, step, at))
+                logged = known.points.setdefault(key, set())
+                if _told_by(key, step, at) not in logged:
+                    logged.add(_told_by(key, step, at))
                     new.append(Metric(key, value, at, step))
         for start in range(0, len(new), _BATCH):
             self._log(known.run_id, new[start : start + _BATCH])
@@ -272,31 +274,31 @@ class Store:
     def _grid(self, known: _Known, step: int, file: Path) -> None:
         if known.grids is None:
             known.grids = self._grids(known.run_id)
-        there = known.grids.get(step, "")
-        if there is None:
+        unfinished = known.grids.get(step, "")
+        if unfinished is None:
             return
         try:
             with Image.open(file) as opened:
                 image = opened.copy()
         except (OSError, SyntaxError) as error:
             raise ValueError(f"a damaged picture, {error}") from None
-        if there:
+        if unfinished:
             for suffix in _SUFFIXES:
-                self.client.log_image(known.run_id, image, artifact_file=there + suffix)
+                self.client.log_image(known.run_id, image, artifact_file=unfinished + suffix)
         else:
             self.client.log_image(known.run_id, image, key=_GRIDS, step=step, synchronous=True)
         known.grids[step] = None
 
     def _grids(self, run_id: str) -> dict[int, str | None]:
         """By step None, or the name of a picture that a sender was killed in, of whose files one is missing."""
-        found: dict[int, str | None] = {}
+        grids: dict[int, str | None] = {}
         files = {item.path: item.file_size for item in self.client.list_artifacts(run_id, "images")}
         for path in files:
             name = path.removesuffix(_SUFFIXES[1]).removesuffix(_SUFFIXES[0])
             if name.startswith(f"images/{_GRIDS}+step+"):
                 whole = all(files.get(name + suffix) for suffix in _SUFFIXES)
-                found[int(name.split("+")[2])] = None if whole else name
-        return found
+                grids[int(name.split("+")[2])] = None if whole else name
+        return grids
 
     def _artifact(self, known: _Known, name: str, file: Path, keep: bool = False) -> None:
         """Adds a file, or replaces the run's unless that is to be kept."""
@@ -310,32 +312,34 @@ class Store:
 
     def _models(self, known: _Known, generator: Path) -> None:
         """Logs the models of this generator that the run lacks; a half-logged one goes."""
-        digest, there = sha256(generator), set()
+        digest, logged = sha256(generator), set()
         for model in self.client.search_logged_models([self.experiment], f"source_run_id = '{known.run_id}'"):
             if model.status != LoggedModelStatus.READY:
                 with contextlib.suppress(MlflowException):  # on a shared server only some may delete
                     self.client.delete_logged_model(model.model_id)
-            elif model.tags.get(GENERATOR) == digest:
-                there.add(model.name)
-        models.log(known.run_id, generator, [name for name in models.NAMES if name not in there], {GENERATOR: digest})
+            elif model.tags.get(GENERATOR_SHA256) == digest:
+                logged.add(model.name)
+        models.log(
+            known.run_id, generator, [name for name in models.NAMES if name not in logged], {GENERATOR_SHA256: digest}
+        )
 
     def _tags(self, known: _Known, tags: Mapping[str, str]) -> None:
         self.client.log_batch(known.run_id, tags=[RunTag(name, value) for name, value in tags.items()])
 
     def _register(self, known: _Known, about: Description) -> None:
         run = self.client.get_run(known.run_id)
-        digest = about.identity.get(GENERATOR, run.data.tags[GENERATOR])
+        digest = about.identity.get(GENERATOR_SHA256, run.data.tags[GENERATOR_SHA256])
         trained_in = run.data.tags.get(TRAINED_IN, run.info.run_id)
-        where = f"source_run_id = '{trained_in}' and name = '{models.SERVED}'"
-        for model in self.client.search_logged_models([self.experiment], where):
-            if model.tags.get(GENERATOR) == digest:
+        query = f"source_run_id = '{trained_in}' and name = '{models.SERVED}'"
+        for model in self.client.search_logged_models([self.experiment], query):
+            if model.tags.get(GENERATOR_SHA256) == digest:
                 registry.register(self.client, model=model, run=run, **about.registered)
                 return
 
     def _end(self, known: _Known, about: Description) -> None:
         run = self.client.get_run(known.run_id)
         status = about.status if about.ended else "KILLED"
-        if GENERATOR in run.data.tags:  # what came after the result, as a full disk, does not undo it
+        if GENERATOR_SHA256 in run.data.tags:  # what came after the result, as a full disk, does not undo it
             status = "FINISHED"
         if run.info.status != status:
             self.client.set_terminated(known.run_id, status, about.ended or None)

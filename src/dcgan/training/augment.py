@@ -46,11 +46,11 @@ def _color(x: Tensor, draw: Draw) -> Tensor:
 def _translate(x: Tensor, draw: Draw) -> Tensor:
     """Shifts by up to SHIFT of the side; what comes in is 0, a middle grey."""
     n, _, height, width = x.shape
-    most = int(height * SHIFT + 0.5)
-    shift = draw(torch.randint, -most, most + 1, fields=2).unsqueeze(2)
-    rows = (torch.arange(height, device=x.device) + shift[0] + most).unsqueeze(2)  # (N, H, 1)
-    columns = (torch.arange(width, device=x.device) + shift[1] + most).unsqueeze(1)  # (N, 1, W)
-    padded = pad(x, (most, most, most, most))
+    limit = int(height * SHIFT + 0.5)
+    shift = draw(torch.randint, -limit, limit + 1, fields=2).unsqueeze(2)
+    rows = (torch.arange(height, device=x.device) + shift[0] + limit).unsqueeze(2)  # (N, H, 1)
+    columns = (torch.arange(width, device=x.device) + shift[1] + limit).unsqueeze(1)  # (N, 1, W)
+    padded = pad(x, (limit, limit, limit, limit))
     batch = torch.arange(n, device=x.device).reshape(n, 1, 1)
     return padded.permute(0, 2, 3, 1)[batch, rows, columns].permute(0, 3, 1, 2)
 

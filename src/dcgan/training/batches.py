@@ -46,7 +46,7 @@ def _indices(count: int, batch_size: int, seed: int, steps: range, ranks: Ranks)
         epoch, position = divmod(step, steps_per_epoch)
         if epoch != epoch_of_order:
             order, epoch_of_order = torch.randperm(count, generator=random_state(seed, "order", epoch)), epoch
-        yield ranks.share(order[position * batch_size : (position + 1) * batch_size])
+        yield ranks.shard(order[position * batch_size : (position + 1) * batch_size])
 
 
 def _read_ahead(faces: Faces, parts: Iterator[Tensor], device: torch.device) -> Iterator[Tensor]:

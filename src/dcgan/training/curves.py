@@ -16,13 +16,12 @@ def points(history: npt.NDArray[np.float32], interval: int) -> list[tuple[int, d
 
     A mean is of those steps that have the value; without one there is no point.
     """
-    found = []
+    curve = []
     for start in range(0, len(history), interval):
         part = history[start : start + interval]
-        columns = {name: part[~np.isnan(part[:, i]), i] for i, name in enumerate(COLUMNS)}
-        means = {name: float(values.mean(dtype=np.float64)) for name, values in columns.items() if len(values)}
-        found.append((start + len(part), means))
-    return found
+        means = zip(COLUMNS, _means(part).tolist(), strict=True)
+        curve.append((start + len(part), {name: mean for name, mean in means if not math.isnan(mean)}))
+    return curve
 
 
 def loss_table(
@@ -42,11 +41,15 @@ def loss_table(
     rows = []
     for start in range(0, len(history), window):
         part = history[start : start + window]
-        taken = ~np.isnan(part)
-        sums, counts = np.where(taken, part, 0).sum(axis=0, dtype=np.float64), taken.sum(axis=0)
-        values = np.divide(sums, counts, out=np.full(len(columns), np.nan), where=counts > 0)
-        rows.append({"step": start + len(part)} | dict(zip(columns, values.tolist(), strict=True)))
+        rows.append({"step": start + len(part)} | dict(zip(columns, _means(part).tolist(), strict=True)))
     return rows
+
+
+def _means(rows: npt.NDArray[np.float32]) -> npt.NDArray[np.float64]:
+    """The mean of each column over those rows that have a value there; NaN where none has."""
+    taken = ~np.isnan(rows)
+    sums, counts = np.where(taken, rows, 0).sum(axis=0, dtype=np.float64), taken.sum(axis=0)
+    return np.divide(sums, counts, out=np.full(rows.shape[1], np.nan), where=counts > 0)
 
 
 def describe(means: Mapping[str, float]) -> str:

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Literal, Protocol
+from typing import Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -20,6 +20,7 @@ from dcgan.data.images import Faces, Pixels, grid
 from dcgan.networks import Discriminator, Generator, Settings
 from dcgan.sampling import draw_latents, generate, random_state
 from dcgan.system import hardware
+from dcgan.system.choices import Keep
 from dcgan.system.errors import Interrupted, UserError
 from dcgan.system.hardware import Hardware
 from dcgan.system.progress import progress
@@ -54,7 +55,7 @@ class Quality:
 
     prepare: Callable[[torch.device], Callable[[Generator], float]]  # to a distance: less is better
     kimg: float  # thousand pictures between two measurements, or a step if that is more; 0: none
-    keep: Literal["last", "best"]  # which of the generators that were measured
+    keep: Keep  # which of the generators that were measured
 
     def due(self, state: State) -> bool:
         """Whether to measure now: every so often, and at the end."""
@@ -202,7 +203,7 @@ def _take_steps(
                 observer.metrics(state.done, {"quick_frechet_distance": measured})
 
         # Save.
-        if signal := ranks.most(stop() or 0):
+        if signal := ranks.max(stop() or 0):
             state.save()
             raise Interrupted(signal)
         if time.monotonic() - last_save > checkpoint_minutes * 60 and ranks.writes:

@@ -45,9 +45,9 @@ class State:
         if done and not all(path.exists() for path in self.grids[: done // self.steps_per_epoch + 1]):
             self._store.clear()
             done = 0
-        self.done = self._checked = self._saved = ranks.most(done)
+        self.done = self._checked = self._saved = ranks.max(done)
         if self.done:
-            tensors = ranks.from_first(tensors)
+            tensors = ranks.broadcast(tensors)
             self.history[: self.done] = tensors.pop("history").to(self.history.device)
             self.distances = {int(step): float(distance) for step, distance in tensors.pop("distances")}
             self.best = {name.removeprefix(_BEST): value for name, value in tensors.items() if name.startswith(_BEST)}

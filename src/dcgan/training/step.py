@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from dcgan.networks import Discriminator, Generator, Settings, averaged_copy, build, estimate_batch_norm, update_average
 from dcgan.sampling import draw_latents, random_state
+from dcgan.system.choices import Loss
 from dcgan.system.hardware import Hardware, tf32
 from dcgan.system.ranks import ALONE, Ranks
 from dcgan.training import losses
@@ -31,20 +32,20 @@ COLUMNS = ("d_loss", "g_loss", "d_real", "d_fake_before", "d_fake_after", "penal
 
 @dataclass(frozen=True)
 class Recipe:
-    """How to train; the keys of params.yaml of the same names."""
+    """How to train; the keys of params.yaml of the same names. The defaults are those of PyTorch's DCGAN tutorial."""
 
-    seed: int
-    epochs: int
-    batch_size: int
-    lr: float
-    lr_discriminator: float | None
-    beta1: float
-    beta2: float
-    loss: losses.Loss
-    label_smoothing: float
-    r1_gamma: float
-    ema_halflife_kimg: float
-    augment: bool
+    seed: int = 1
+    epochs: int = 5
+    batch_size: int = 128
+    lr: float = 2e-4
+    lr_discriminator: float | None = None
+    beta1: float = 0.5
+    beta2: float = 0.999
+    loss: Loss = "bce"
+    label_smoothing: float = 0.0
+    r1_gamma: float = 0.0
+    ema_halflife_kimg: float = 0.0
+    augment: bool = False
 
 
 class Trainer:
@@ -81,7 +82,7 @@ class Trainer:
         recipe, device, ranks = self.recipe, self.hardware.device, self.ranks
         batch_size = len(real) * ranks.count
         random = random_state(recipe.seed, "latents", number, device)
-        latents = ranks.share(draw_latents(self.settings, batch_size, random))
+        latents = ranks.shard(draw_latents(self.settings, batch_size, random))
         random = random_state(recipe.seed, "augment", number, device)
 
         def augment(pictures: Tensor) -> Tensor:
@@ -122,7 +123,7 @@ class Trainer:
             update_average(self.average, self.generator, 0.5 ** (batch_size / halflife))
         with torch.no_grad():
             probabilities = (logits.sigmoid().mean() for logits in (on_real, on_fake, on_fake_after))
-            return ranks.mean(torch.stack([loss_d, loss_g, *probabilities, penalty]))
+            return ranks.all_reduce(torch.stack([loss_d, loss_g, *probabilities, penalty]))
 
     def _penalty(self, pictures: Tensor) -> Tensor:
         pictures = pictures.detach().requires_grad_(True)
@@ -172,8 +173,8 @@ class Trainer:
         """Takes up what `state` returned."""
         for name in ("generator", "discriminator", "average"):
             prefix = f"{name}."
-            mine = {key.removeprefix(prefix): v for key, v in state.items() if key.startswith(prefix)}
-            getattr(self, name).load_state_dict(mine)
+            weights = {key.removeprefix(prefix): v for key, v in state.items() if key.startswith(prefix)}
+            getattr(self, name).load_state_dict(weights)
         for name in ("optimizer_g", "optimizer_d"):
             optimizer = getattr(self, name)
             parameters = optimizer.param_groups[0]["params"]

@@ -77,11 +77,11 @@ def bring(raw: Path, request: Request) -> None:
     prepare(request.downloads, raw, request.size, published(request.mirror))
 
 
-def prepare(downloads: Path, raw: Path, most: int | None, files: Sequence[File], patience: Patience = PATIENT) -> None:
+def prepare(downloads: Path, raw: Path, limit: int | None, files: Sequence[File], patience: Patience = PATIENT) -> None:
     """Brings CelebA's files to `downloads`, verified, links them into the new folder `raw` and indexes them.
 
     Args:
-        most: pictures to take, chosen by hash of their names; None: all.
+        limit: pictures to take, chosen by hash of their names; None: all.
         files: what `published` returns.
 
     Raises:
@@ -91,7 +91,7 @@ def prepare(downloads: Path, raw: Path, most: int | None, files: Sequence[File],
     raw.mkdir(parents=True)
     for file in files:
         link_or_copy(downloads / file.name, raw / file.name)
-    write_index(raw, take(table(raw), most), SOURCE)
+    write_index(raw, take(table(raw), limit), SOURCE)
 
 
 def table(raw: Path) -> pd.DataFrame:

@@ -38,7 +38,9 @@ def bring(raw: Path, request: Request) -> None:
     prepare(request.downloads, raw, request.size)
 
 
-def prepare(downloads: Path, raw: Path, most: int | None, file: File = PUBLISHED, patience: Patience = PATIENT) -> None:
+def prepare(
+    downloads: Path, raw: Path, limit: int | None, file: File = PUBLISHED, patience: Patience = PATIENT
+) -> None:
     """Brings the archive to `downloads`, verified, and writes its pictures as PNGs into the new folder `raw`.
 
     The test split is the source's; of its training pictures 5 % are cut off for validation.
@@ -68,4 +70,4 @@ def prepare(downloads: Path, raw: Path, most: int | None, file: File = PUBLISHED
     for i, name in enumerate(CLASSES):
         pictures[name] = np.where(pictures["label"] == i, 1, -1).astype(np.int8)
     pictures.insert(0, "archive", ARCHIVE)
-    write_index(raw, take(pictures.drop(columns="label"), most), SOURCE)
+    write_index(raw, take(pictures.drop(columns="label"), limit), SOURCE)

@@ -53,10 +53,10 @@ def bring(raw: Path, request: Request) -> None:
     prepare(request.folder, request.inventory, raw, request.size)
 
 
-def prepare(folder: Path, inventory: Path, raw: Path, most: int | None) -> None:
+def prepare(folder: Path, inventory: Path, raw: Path, limit: int | None) -> None:
     """Packs the inventory's files into the new folder `raw`, byte for byte, and indexes them."""
     files = pd.read_parquet(inventory)["file"].tolist()
-    pictures = take(pd.DataFrame({"archive": ARCHIVE, "file": files, "split": split_by_name(files)}), most)
+    pictures = take(pd.DataFrame({"archive": ARCHIVE, "file": files, "split": split_by_name(files)}), limit)
     raw.mkdir(parents=True)
     with zipfile.ZipFile(raw / ARCHIVE, "w") as archive:
         for name in pictures["file"]:

@@ -48,7 +48,7 @@ def bring(raw: Path, request: Request) -> None:
 def prepare(
     downloads: Path,
     raw: Path,
-    most: int | None,
+    limit: int | None,
     files: Mapping[str, File] = PUBLISHED,
     patience: Patience = PATIENT,
 ) -> None:
@@ -70,7 +70,7 @@ def prepare(
     pictures = pd.DataFrame(rows, columns=["file", "split"])
     pictures["split"] = cut_off("test", pictures)
     pictures.insert(0, "archive", ARCHIVE)
-    write_index(raw, take(pictures, most), SOURCE)
+    write_index(raw, take(pictures, limit), SOURCE)
 
 
 def _pictures(path: Path, split: str, scratch: Path) -> Iterator[tuple[str, bytes]]:

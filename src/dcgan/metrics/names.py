@@ -1,0 +1,20 @@
+"""The names in metrics.json of the distance, and of the settings that it was measured with."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+FID, FRECHET_DISTANCE = "fid", "frechet_distance"
+# By the parameter's name.
+SETTINGS = {
+    "fid_network": "network",
+    "fid_samples": "samples",
+    "fid_repeats": "repeats",
+    "fid_split": "reference_split",
+}
+
+
+def distance_name(metrics: Mapping[str, Any]) -> str:
+    """FID where pytorch-fid's network and weights were used, otherwise FRECHET_DISTANCE."""
+    return FID if FID in metrics else FRECHET_DISTANCE

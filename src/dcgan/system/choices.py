@@ -1,0 +1,10 @@
+"""What a setting can be, where both the schema of params.yaml and the code that the setting is for have to know."""
+
+from typing import Literal
+
+Architecture = Literal["conv", "linear"]
+Latent = Literal["normal", "uniform"]
+DiscriminatorNorm = Literal["batch", "none", "spectral"]
+Loss = Literal["bce", "minimax", "hinge", "lsgan", "relativistic"]
+Keep = Literal["last", "best"]
+FidNetwork = Literal["efficientnet_lite0", "inception"]
