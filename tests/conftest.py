@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import subprocess
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -11,7 +12,7 @@ import filelock
 import pytest
 import torch
 from drawn_inception import draw_weights
-from project import Project, project_digest
+from project import ROOT, Project, project_digest
 from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 
 FACES_DRAWN = 240
@@ -39,6 +40,14 @@ def one_thread() -> Iterator[None]:
     with threadpool_limits(1):  # numpy's
         yield
     torch.set_num_threads(threads)
+
+
+@pytest.fixture
+def committed_run() -> None:
+    """For tests of the run that is committed: skipped where the user has computed another one."""
+    changed = subprocess.run(["git", "diff", "--quiet", "HEAD", "--", "params.yaml"], cwd=ROOT, check=False)
+    if changed.returncode == 1:
+        pytest.skip("params.yaml is not the committed one; `git checkout params.yaml dvc.lock reports` brings it back")
 
 
 @pytest.fixture(scope="session")

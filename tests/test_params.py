@@ -63,6 +63,7 @@ def test_any_value_is_taken_whole_or_refused_by_name(key: str, value: object) ->
         assert params.validate(checked.model_dump()) == checked
 
 
+@pytest.mark.usefixtures("committed_run")
 def test_the_committed_file_is_the_preset_avatars() -> None:
     assert params.load(ROOT / "params.yaml").model_dump() == AVATARS
 

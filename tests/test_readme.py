@@ -29,15 +29,18 @@ def md5(path: str) -> str:
     return hashlib.md5((ROOT / path).read_bytes()).hexdigest()
 
 
+@pytest.mark.usefixtures("committed_run")
 def test_the_picture_is_the_one_that_the_lock_holds() -> None:
     assert md5("docs/samples.png") == locked("reports/samples.png")
 
 
+@pytest.mark.usefixtures("committed_run")
 def test_the_committed_reports_are_those_of_the_lock() -> None:
     for path in ("reports/metrics.json", "reports/losses.csv"):
         assert md5(path) == locked(path)
 
 
+@pytest.mark.usefixtures("committed_run")
 def test_the_lock_was_made_with_the_committed_parameters_and_code() -> None:
     values = params.load(ROOT / "params.yaml").model_dump()
     for name, stage in LOCK.items():
@@ -49,12 +52,14 @@ def test_the_lock_was_made_with_the_committed_parameters_and_code() -> None:
                 assert md5(dep["path"]) == dep["md5"], f"{dep['path']} has changed since dvc.lock; run `make repro`"
 
 
+@pytest.mark.usefixtures("committed_run")
 def test_the_numbers_are_those_of_the_metrics() -> None:
     line = README[: README.index("make repro")]
     for key in ("frechet_distance", "frechet_distance_untrained", "frechet_distance_grey", "frechet_distance_floor"):
         assert f"{METRICS[key]:.0f}" in re.findall(r"\d+", line), key
 
 
+@pytest.mark.usefixtures("committed_run")
 def test_the_default_run_is_far_better_than_none() -> None:
     for other in ("frechet_distance_untrained", "frechet_distance_grey"):
         assert METRICS["frechet_distance"] < 0.75 * METRICS[other]

@@ -16,11 +16,12 @@ from typing import NamedTuple
 from project import Project
 
 _SERVER = """
-import json, os, re, runpy, signal, sys, traceback
+import gc, json, os, re, runpy, signal, sys, traceback
 import numpy, pandas, pyarrow.parquet, PIL.Image, pydantic, ruamel.yaml, safetensors.torch, simplejpeg, torch, tqdm
 import filelock, isal.isal_zlib, psutil, requests, torch.distributed, torch.nn.parallel, torchvision, yaml
 
 torch.set_num_threads(1)  # a fork has no other thread
+gc.freeze()  # a collection in a fork would copy all memory
 
 def watch(operations, wanted, places):
     def hook(event, arguments):

@@ -34,9 +34,9 @@ def project_digest() -> str:
     return sha.hexdigest()[:16]
 
 
-def other_system(sources: Path) -> str:
-    """The PYTHONPATH with which Python lacks what Linux and glibc alone have, for code in `sources`."""
-    return os.pathsep.join([str(sources), str(Path(__file__).parent / "other_system")])
+def other_system(python_path: str) -> str:
+    """A PYTHONPATH like this one, with which Python lacks what only Linux and glibc have."""
+    return os.pathsep.join([python_path, str(Path(__file__).parent / "other_system")])
 
 
 def _others_on_the_path() -> list[str]:

@@ -73,6 +73,9 @@ os.environ.update(wanted["environment"])
 words, safe = wanted["words"], "-P" in wanted["options"]
 paths = [path for path in os.environ.get("PYTHONPATH", "").split(os.pathsep) if path]
 sys.path[:0] = paths
+for path in paths:
+    if os.path.basename(path) == "other_system":
+        runpy.run_path(os.path.join(path, "sitecustomize.py"))
 if words[0] == "-m":
     sys.argv = words[1:]
     sys.path[:0] = [] if safe else [os.getcwd()]

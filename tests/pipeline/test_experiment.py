@@ -19,7 +19,7 @@ def experiment(reproduced: Project, tmp_path_factory: pytest.TempPathFactory) ->
     """A copy after an experiment with another learning rate that keeps its best generator."""
     project = reproduced.copied_to(tmp_path_factory.mktemp("experiment") / "dcgan").warm()
     changes = ("-S", "lr=1e-5", "-S", "distance_kimg=0.016", "-S", "keep=best")
-    result = project.run("dvc", "exp", "run", *changes, PYTHONPATH=other_system(project.folder / "src"))
+    result = project.run("dvc", "exp", "run", *changes, PYTHONPATH=other_system(project.env["PYTHONPATH"]))
     assert result.returncode == 0 and "Cannot " not in result.stdout, result.stdout
     assert ran(result.stdout) == ["train", "sample", "evaluate", "report"]
     return project

@@ -90,11 +90,11 @@ def test_each_run_is_complete(swept: Project) -> None:
 def test_one_of_them_is_rebuilt_in_a_fresh_clone(swept: Project, tmp_path: Path) -> None:
     """All of it is computed there, and comes out with the same lock."""
     run = next(run for run in runs(swept) if (run.data.params["lr"], run.data.params["loss"]) == WANTED[-1])
-    clone = Project(tmp_path / "clone")
+    clone = Project(tmp_path / "clone").warm()
     swept.run("git", "clone", "-q", ".", str(clone.folder), check=True)
     store = f"sqlite:///{swept.folder / 'mlflow.db'}"
     words = ["reproduce", run.info.run_id, "--go", "--into", str(tmp_path / "rebuilt")]
-    path = other_system(clone.folder / "src")  # the stages' too
+    path = other_system(clone.env["PYTHONPATH"])  # the stages' too
     result = clone.run("python", "-m", "dcgan", *words, MLFLOW_TRACKING_URI=store, PYTHONPATH=path)
     assert result.returncode == 0, result.stdout
     assert sha256(tmp_path / "rebuilt" / "models" / "generator.safetensors") == run.data.tags["generator_sha256"]

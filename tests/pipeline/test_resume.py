@@ -30,8 +30,8 @@ def test_several_processes_measure_what_one_does(project: Project) -> None:
     found = []
     for processes in "12":
         for stage in ("reference", "evaluate"):
-            path = other_system(project.folder / "src")
-            command = (sys.executable, f"pipeline/{stage}.py")
+            path = other_system(project.env["PYTHONPATH"])
+            command = (sys.executable, "-m", f"pipeline.{stage}")
             result = project.run(*command, DCGAN_PROCESSES=processes, PYTHONPATH=path)
             assert result.returncode == 0, result.stdout
         found.append([project.read(name) for name in names])

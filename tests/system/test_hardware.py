@@ -97,7 +97,7 @@ def told(path: str, **env: str) -> tuple[str, int]:
 
 
 def test_a_system_without_linux_calls_is_described_too(tmp_path: Path) -> None:
-    path = other_system(ROOT / "src")
+    path = other_system(str(ROOT / "src"))
     processor, cores = told(path)
     assert processor and cores == os.cpu_count()
     # As on macOS.

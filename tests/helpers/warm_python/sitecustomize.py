@@ -52,3 +52,8 @@ if address := os.environ.get("WARM_PYTHON"):
         _options.append(_words.pop(0))
     if _is_known(_words):
         _hand_over(address, _options, _words)
+    for _folder in os.environ["PYTHONPATH"].split(os.pathsep):
+        if _folder.endswith("/other_system"):  # whose file of this name this one hides
+            import runpy
+
+            runpy.run_path(f"{_folder}/sitecustomize.py")
