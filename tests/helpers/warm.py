@@ -23,7 +23,10 @@ import alembic, efficientnet_lite_pytorch, filelock, gdown, git, isal.isal_zlib,
 import torch.distributed.elastic.multiprocessing.api, torch.distributed.launcher.api, torch.nn.parallel
 import torch.distributed.elastic.rendezvous.c10d_rendezvous_backend, torch.nn.utils.fusion
 import mlflow, mlflow.store.tracking.sqlalchemy_store, mlflow.tracking, mlflow.system_metrics.metrics.gpu_monitor
-import mlflow.store.model_registry.sqlalchemy_store
+import mlflow.store.model_registry.sqlalchemy_store, mlflow.pyfunc, mlflow.pytorch, mlflow.utils.requirements_utils
+import torch.export._trace
+
+mlflow.utils.requirements_utils._init_modules_to_packages_map()  # which a model's requirements are looked up in
 
 def request(listening):
     "The next request, in a fork that is to do it."
