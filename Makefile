@@ -1,4 +1,4 @@
-# `make` lists the targets. They need git, make and Python >= 3.11, and prepare the rest in .venv.
+# `make` lists the targets. They need git, make and Python >= 3.11, and install everything else in .venv.
 
 ifneq ($(words $(CURDIR)),1)
 $(error The path of this folder holds a space, which make cannot handle: move it elsewhere)
@@ -8,10 +8,10 @@ VENV ?= .venv
 PYTHON ?= python3
 PORT ?= 5000
 BIN := $(abspath $(VENV))/bin
-# The environment is prepared again when what it is made of has changed, whatever the files' times say.
+# A checksum, so that the environment is rebuilt when these files change, whatever their modification times.
 INSTALLED := $(VENV)/.installed-$(shell cat requirements.txt pyproject.toml | cksum | cut -d' ' -f1)
 export PATH := $(BIN):$(PATH)
-# The code of this folder, whatever is installed.
+# Use the code of this folder, even if another version is installed.
 export PYTHONPATH := $(CURDIR)/src
 export MLFLOW_DISABLE_TELEMETRY := true
 export DO_NOT_TRACK := true
@@ -22,13 +22,13 @@ export DO_NOT_TRACK := true
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' Makefile
 
-install: $(INSTALLED) ## Prepare the environment in .venv (PYTHON=python3.13 for another Python, PIP_OPTIONS=... for pip)
+install: $(INSTALLED) ## Create the environment in .venv (PYTHON=python3.13 for another Python, PIP_OPTIONS=... for pip)
 
 $(INSTALLED):
 	@$(PYTHON) -c 'import sys; sys.exit("Python 3.11 or newer is needed; name one: make PYTHON=/path/to/python3" if sys.version_info < (3, 11) else 0)'
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --disable-pip-version-check --quiet --no-compile $(PIP_OPTIONS) -r requirements.txt
-	@# On all cores, where pip would use one; some packages hold templates that are no Python.
+	@# On all cores, since pip would use only one. Errors are ignored: some packages contain templates that are not Python.
 	@$(BIN)/python -m compileall -q -j 0 $(VENV)/lib >/dev/null || true
 	$(BIN)/python -m pip install --disable-pip-version-check --quiet --no-deps --editable .
 	@rm -f $(VENV)/.installed-*
@@ -39,10 +39,10 @@ repro: $(INSTALLED) ## Rebuild everything: download, crop, train, sample, evalua
 	@$(BIN)/python -m dcgan check
 	@$(BIN)/dvc repro
 
-test: $(INSTALLED) ## Run the tests: minutes
+test: $(INSTALLED) ## Run the tests (takes minutes)
 	@$(BIN)/python -m pytest -n 2 --dist loadfile -m "not long and not cluster"
 
-test-long: $(INSTALLED) ## Run the tests that take minutes by their nature: sweeps, kills, clones, several processes
+test-long: $(INSTALLED) ## Run the long tests (takes minutes): sweeps, kills, clones, several processes
 	@$(BIN)/python -m pytest -n 2 --dist loadfile -m long
 
 test-cluster: $(INSTALLED) ## Run the tests that need a real Slurm
@@ -61,7 +61,7 @@ ui: $(INSTALLED) ## Browse the runs in MLflow's UI on http://127.0.0.1:5000 (POR
 	@if [ -n "$$MLFLOW_TRACKING_URI" ]; then echo "The runs are in the store that MLFLOW_TRACKING_URI names: browse them there."; \
 	else exec $(BIN)/mlflow ui --backend-store-uri sqlite:///$(CURDIR)/mlflow.db --host 127.0.0.1 --port $(PORT) --workers 1; fi
 
-bench: $(INSTALLED) ## Measure the speed of a training step, of the crop and of the evaluation, and the cost of tracking
+bench: $(INSTALLED) ## Measure the speed of a training step, the crop and the evaluation, and the cost of tracking
 	@$(BIN)/python benchmarks/training_speed.py
 	@$(BIN)/python benchmarks/crop_speed.py
 	@$(BIN)/python benchmarks/evaluation_speed.py

@@ -1,14 +1,14 @@
-"""The stages of dvc.yaml, one script each, run from the project's folder: `python -m pipeline.train`.
+"""The stages of dvc.yaml, one script per stage; run them from the project's folder, as in `python -m pipeline.train`.
 
-What comes in are files of an earlier stage, what goes out are files of this one; the work is done by `dcgan`. That is
-the code of this very copy of the project, whatever is installed.
+The inputs of a stage are files of earlier stages, the outputs are files of this stage. The work is done by the package
+`dcgan` in this copy of the project, even if another copy is installed.
 """
 
 import sys
 from pathlib import Path
 
 _ROOT = Path(__file__).resolve().parents[1]
-# The folder itself last, or a file of the user's, as `queue.py`, would hide a module.
+# The project's folder comes last; otherwise a user's file there, such as `queue.py`, would hide a module.
 sys.path[:] = [str(_ROOT / "src"), *(path for path in sys.path if path not in ("", str(_ROOT))), str(_ROOT)]
 
 try:

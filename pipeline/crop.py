@@ -1,4 +1,4 @@
-"""Crops and resizes every picture of data/raw into packed arrays, data/faces, and describes them."""
+"""Crops and resizes every picture in data/raw, packs the faces into arrays in data/faces, and writes the data card."""
 
 from dcgan.params import CropParams
 from dcgan.system.files import atomic, write_json

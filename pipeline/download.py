@@ -1,4 +1,4 @@
-"""Brings the source's pictures to data/raw, verified and never unpacked."""
+"""Fetches the pictures of the data set to data/raw, verified and never unpacked."""
 
 import importlib
 import os

@@ -1,10 +1,11 @@
-"""Measures how good the trained generator is, and what that is to be compared with."""
+"""Evaluates the trained generator: distances, baselines to compare them with, scores and nearest training faces."""
 
 import json
+from functools import partial
 
 from dcgan.params import EvaluateParams
 from pipeline.support.feature_network import measuring
-from pipeline.support.record import record_evaluation
+from pipeline.support.record import describe_evaluation, record
 from pipeline.support.stage import FACES, GENERATOR, NEIGHBOURS, REFERENCE, REPORTS, run
 
 
@@ -20,7 +21,7 @@ def main(params: EvaluateParams) -> None:
             return
         device = next(job.network.module.parameters()).device
         features = reference.open_features(REFERENCE, "train")
-        assert features is not None, "a training needs two faces"
+        assert features is not None, "the train split has at least two faces"
         result = evaluation.evaluate(
             networks.load_generator(GENERATOR).to(device),
             job.network,
@@ -42,7 +43,7 @@ def main(params: EvaluateParams) -> None:
         about = {"dataset": card["source"]["name"], "crop_size": card["pixels"]["crop_size"]}
         images.save_png(NEIGHBOURS, result.neighbours)
         write_json(REPORTS / "metrics.json", result.metrics | about)
-        record_evaluation("evaluate")
+        record("the evaluation", partial(describe_evaluation, "evaluate"))
 
 
 if __name__ == "__main__":

@@ -1,4 +1,7 @@
-"""Lists the user's own pictures, so that changed files mean a new crop, and only for `dataset: folder`."""
+"""Lists the user's own pictures with their hashes, so that changed files cause a new crop.
+
+The list is empty unless `dataset` is `folder`.
+"""
 
 from dcgan.params import InventoryParams
 from pipeline.support.stage import FOLDER, INVENTORY, run

@@ -1,4 +1,4 @@
-"""What is known of the real faces, for the evaluation: statistics and features of each split, computed once."""
+"""Computes the feature statistics and features of the real faces in each split once, for the evaluation."""
 
 from dcgan.params import ReferenceParams
 from pipeline.support.feature_network import measuring

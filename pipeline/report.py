@@ -1,9 +1,10 @@
-"""One HTML page of a run: the numbers, the pictures, the curves, the data."""
+"""Writes one HTML page about a run: numbers, pictures, curves and data."""
 
 import json
+from functools import partial
 
 from dcgan.params import Section
-from pipeline.support.record import record_evaluation
+from pipeline.support.record import describe_evaluation, record
 from pipeline.support.stage import DATA_PICTURES, GENERATOR, NEIGHBOURS, PICTURES, REPORTS, run
 
 
@@ -23,7 +24,7 @@ def main(params: Section) -> None:
     )
     with atomic(REPORTS / "report.html") as path:
         path.write_text(html)
-    record_evaluation("report")
+    record("the evaluation", partial(describe_evaluation, "report"))
 
 
 if __name__ == "__main__":

@@ -1,7 +1,7 @@
-"""Samples faces from the trained generator: grids, walks between latents, the training as an animation."""
+"""Samples faces from the trained generator: grids, interpolations between latents, an animation of the training."""
 
 from dcgan.params import SampleParams
-from pipeline.support.record import record_samples
+from pipeline.support.record import describe_samples, record
 from pipeline.support.stage import FACES, GENERATOR, REPORTS, run
 
 
@@ -24,7 +24,7 @@ def main(params: SampleParams) -> None:
     images.save_png(REPORTS / "sheet.png", images.grid(between, columns=6))
     images.save_animation(REPORTS / "progress.gif", sorted((REPORTS / "progress").glob("*.png")))
 
-    record_samples()
+    record("the samples", describe_samples)
 
 
 if __name__ == "__main__":

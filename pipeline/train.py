@@ -1,4 +1,4 @@
-"""Trains the DCGAN on data/faces, from the newest checkpoint of this very training if there is one."""
+"""Trains the DCGAN on data/faces; resumes from the newest checkpoint of the same training if there is one."""
 
 import shutil
 from contextlib import ExitStack

@@ -1,4 +1,7 @@
-"""Brings the weights of the feature network, verified: of a package, or fetched and kept in data/downloads."""
+"""Places the verified weights of the feature network in data/weights.
+
+The weights come from an installed package, or are downloaded to data/downloads and kept there.
+"""
 
 from dcgan.params import WeightsParams
 from dcgan.system.files import atomic

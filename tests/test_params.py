@@ -91,7 +91,7 @@ def test_overrides_are_what_differs(name: str) -> None:
 
 
 def test_an_unknown_preset_is_named_with_those_that_are() -> None:
-    with pytest.raises(UserError, match="no preset 'celebs'; there are avatars, celeba"):
+    with pytest.raises(UserError, match="no preset 'celebs'; give one of avatars, celeba"):
         params.load_preset(ROOT / "presets", "celebs")
 
 

@@ -1,5 +1,5 @@
-"""What the stages share: where they are, their parameters and signals, several processes, and what MLflow is told.
+"""Code that the stages share: paths, parameters, signals, launching several processes, and logging to MLflow.
 
-In come params.yaml, dvc.yaml, dvc.lock and the environment; out go exit statuses and what MLflow is to hold. The
-library knows nothing of this folder.
+The inputs are params.yaml, dvc.yaml, dvc.lock and the environment. The outputs are exit statuses and the contents of
+MLflow runs. The package `dcgan` does not depend on this folder.
 """

@@ -1,4 +1,4 @@
-"""What the stages that measure share: the feature network and the processes that share the work."""
+"""Shared code of the stages that measure: loads the feature network and starts the processes that share the work."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 class Measuring(NamedTuple):
-    """What a process measures with, and which of several it is."""
+    """The feature network of a process, and its rank among the processes that share the work."""
 
     network: FeatureNetwork
     ranks: Ranks
@@ -27,10 +27,13 @@ class Measuring(NamedTuple):
 
 @contextmanager
 def measuring(module: str, name: FidNetwork, compiled: bool) -> Iterator[Measuring | None]:
-    """The network, on a GPU where there is one; None where other processes were started, and did the work.
+    """Yields the feature network and the ranks of this process; None if it started other processes that did the work.
 
-    `DCGAN_PROCESSES` says how many are started, each with a GPU of its own; on a CPU they would only share it. What
-    they write does not depend on how many they are.
+    The network is on a GPU if there is one. `DCGAN_PROCESSES` is the number of processes, each with its own GPU;
+    without GPUs they only share the CPU. Their outputs do not depend on the number of processes.
+
+    Raises:
+        UserError: `DCGAN_PROCESSES` is more than the number of GPUs, if there are any.
     """
     import torch
 
@@ -42,7 +45,7 @@ def measuring(module: str, name: FidNetwork, compiled: bool) -> Iterator[Measuri
         gpus = torch.cuda.device_count()
         if 0 < gpus < processes:
             raise UserError(f"DCGAN_PROCESSES: {processes} is more than the {gpus} GPUs here; give at most {gpus}.")
-        # As many threads as one process would use: another number would round otherwise.
+        # As many threads as a single process would use, since results are rounded differently with another number.
         os.environ.setdefault("OMP_NUM_THREADS", str(torch.get_num_threads()))
         launch(module, processes)
         yield None

@@ -1,4 +1,4 @@
-"""A stage on several GPUs of this machine: torchrun's launcher, ending as every stage ends."""
+"""Runs a stage as several ranks on this machine with torchrun's launcher, with the usual exit behaviour of a stage."""
 
 from __future__ import annotations
 
@@ -12,16 +12,16 @@ from dcgan.system.errors import Interrupted, UserError
 from dcgan.system.processor import cores
 from pipeline.support.stage import ERROR_FILE
 
-SECONDS_TO_SAVE = 120  # after a signal; then the ranks are killed
-MAX_RESTARTS = 3  # of all ranks, from the newest checkpoint, when one of them has died
+SECONDS_TO_SAVE = 120  # time for the ranks to save after a signal; then they are killed
+MAX_RESTARTS = 3  # after a rank has died, all ranks restart from the newest checkpoint
 
 
 def launch(module: str, processes: int) -> None:
-    """Runs `module` as ranks 0 to `processes` - 1, and again when one of them dies.
+    """Runs `module` as ranks 0 to `processes` - 1; restarts all ranks when one of them dies.
 
     Raises:
-        UserError: what a rank's UserError said.
-        Interrupted: SIGINT or SIGTERM came; the ranks were given the time to save.
+        UserError: a rank ended with a UserError; the message is the same.
+        Interrupted: SIGINT or SIGTERM was received; the ranks had SECONDS_TO_SAVE to save.
     """
     from torch.distributed.elastic.multiprocessing.api import SignalException
     from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
@@ -45,7 +45,7 @@ def launch(module: str, processes: int) -> None:
     except ChildFailedError as error:
         failures = sorted(error.failures.values(), key=lambda failure: failure.timestamp)
         for failure in failures:
-            if "timestamp" in failure.error_file_data:  # or it left no file
+            if "timestamp" in failure.error_file_data:  # missing if the rank left no error file
                 raise UserError(failure.message) from None
         sys.exit(
             f"{module}: a process ended with status {failures[0].exitcode} more than {MAX_RESTARTS} times; its error "
@@ -54,10 +54,10 @@ def launch(module: str, processes: int) -> None:
 
 
 def stop_after_mistake() -> None:
-    """A rank that torchelastic starts again after a mistake of the user's would make it again.
+    """Ends a rank that torchelastic restarted after a mistake of the user, since the rank would only fail again.
 
     Raises:
-        UserError: what the mistake was.
+        UserError: an earlier attempt ended with a mistake of the user; the message is the same.
     """
     if file := os.environ.get(ERROR_FILE):  # .../attempt_N/RANK/error.json
         for earlier in sorted(Path(file).parents[2].glob("attempt_*/*/error.json")):

@@ -1,4 +1,4 @@
-"""What MLflow's registry is told of an evaluated generator."""
+"""The entry of an evaluated generator in MLflow's model registry."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from pipeline.support.stage import FOLDER, INVENTORY, REPORTS
 
 
 def model_version(metrics: Mapping[str, Any]) -> dict[str, Any]:
-    """Under which name the generator is registered, with what distance, by what protocol, and its card."""
+    """The arguments of `registry.register`: model name, metric, distance, protocol and model card of the generator."""
     from dcgan.report import card
 
     params = training_params()
@@ -29,7 +29,7 @@ def model_version(metrics: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _protocol(metrics: Mapping[str, Any]) -> dict[str, str]:
-    """All that two distances must have in common to be compared."""
+    """The values that two distances must have in common to be comparable."""
     data = data_params()
     if data["dataset"] == "folder":
         data[str(FOLDER)] = sha256(INVENTORY)

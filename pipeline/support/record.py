@@ -1,18 +1,18 @@
-"""What MLflow is told of a generator: its pictures and its distances."""
+"""Logs the pictures and the evaluation of a generator to MLflow."""
 
 from __future__ import annotations
 
 import csv
 import hashlib
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
 from dcgan.metrics.names import SETTINGS
 from dcgan.system.files import sha256
 from dcgan.tracking.run import Run, harmless
-from dcgan.tracking.run_folder import EVALUATION, GENERATOR_SHA256
+from dcgan.tracking.run_folder import EVALUATION, GENERATOR_SHA256, tracking_is_on
 from dcgan.tracking.sender import sending
 from pipeline.support.digests import describe_lineage, md5
 from pipeline.support.model_version import model_version
@@ -20,23 +20,18 @@ from pipeline.support.run_identity import new_run
 from pipeline.support.stage import GENERATOR, MAIN_ROOT, NEIGHBOURS, PICTURES, REPORTS
 
 
-def record_samples() -> None:
-    """Logs the pictures."""
-    with harmless("the samples"), sending(MAIN_ROOT):
-        describe_samples()
+def record(what: str, describe: Callable[[], None]) -> None:
+    """Logs what `describe` writes: the samples, or the evaluation.
 
-
-def record_evaluation(stage: str) -> None:
-    """Logs the distances in metrics.json, and registers the generator.
-
-    The report does so too, for a store that has not seen an evaluation which DVC restored from its cache.
+    The stage `report` logs the evaluation too: if DVC restored it from its cache, the store may lack it.
     """
-    with harmless("the evaluation"), sending(MAIN_ROOT):
-        describe_evaluation(stage)
+    if tracking_is_on():
+        with harmless(what), sending(MAIN_ROOT):
+            describe()
 
 
 def describe_samples() -> None:
-    """Writes what MLflow is to hold of the pictures."""
+    """Writes the pictures into a run folder, to be uploaded to MLflow."""
     with _generator_run() as run:
         for name in PICTURES:
             run.artifact(name, REPORTS / name)
@@ -44,9 +39,10 @@ def describe_samples() -> None:
 
 
 def describe_evaluation(stage: str) -> None:
-    """Writes what MLflow is to hold of the evaluation in metrics.json.
+    """Writes the evaluation in metrics.json into a run folder, to be uploaded to MLflow.
 
-    It is known by its settings and numbers, so that rewritten code that measures the same is the same.
+    An evaluation is identified by the contents of metrics.json, so that changed code with equal results gives the
+    same evaluation.
     """
     metrics: dict[str, Any] = json.loads((REPORTS / "metrics.json").read_text())
     settings = {key: metrics[name] for key, name in SETTINGS.items()}
@@ -62,7 +58,7 @@ def describe_evaluation(stage: str) -> None:
 
 @contextmanager
 def _generator_run() -> Iterator[Run]:
-    """The run of the present generator; a store that has never seen it is told all that is known of it."""
+    """Opens the run of the current generator, with all that a store needs that has no run of this generator yet."""
     with new_run({GENERATOR_SHA256: sha256(GENERATOR)}).open() as run:
         with (REPORTS / "losses.csv").open(newline="") as file:
             rows = [{name: float(value) for name, value in row.items() if value} for row in csv.DictReader(file)]

@@ -1,4 +1,4 @@
-"""What a run is named and known by: code, commit, experiment, parameters, machine. Nothing of it goes into an out."""
+"""The name and identity of a run: code, commit, experiment, parameters, machine. None of this is written to an out."""
 
 from __future__ import annotations
 
@@ -13,23 +13,24 @@ from dcgan.params import CropParams, DownloadParams, Section, TrainParams, load
 from dcgan.tracking.machine import machine
 from dcgan.tracking.repository import commit, patch_name, uncommitted
 from dcgan.tracking.run import Run, harmless
-from dcgan.tracking.run_folder import Description, spool_of, texts
+from dcgan.tracking.run_folder import Description, spool_of, texts, tracking_is_on
 from pipeline.support.stage import MAIN_ROOT, ROOT
 
-# What decides a result and git knows; where it differs from the commit, the run keeps the difference.
+# Paths that determine a result and are tracked by git; a run keeps their difference from the commit as a patch.
 SOURCES = ("src", "pipeline", "data/folder.dvc", "dvc.yaml", "params.yaml", "requirements.txt", "pyproject.toml")
 
 
 def training_params() -> dict[str, Any]:
-    """Every parameter that decides a generator, for MLflow alone."""
+    """All parameters that determine a generator; used only for MLflow."""
     return data_params() | _values(TrainParams)
 
 
 def data_params() -> dict[str, Any]:
-    """Every parameter that decides the faces."""
+    """All parameters that determine the faces."""
     return _values(DownloadParams) | _values(CropParams)
 
 
+@cache
 def _values(section: type[Section]) -> dict[str, Any]:
     return load(ROOT / "params.yaml").section(section).model_dump()
 
@@ -37,24 +38,31 @@ def _values(section: type[Section]) -> dict[str, Any]:
 def new_run(
     identity: Mapping[str, str], tags: Mapping[str, str] | None = None, settings: Mapping[str, Any] | None = None
 ) -> Run:
-    """A run with what it is known by, and with what differs from the commit, before that can change.
+    """Creates a run with its identity, and records the difference from the commit before it can change.
 
-    It is named after the DVC experiment, or the commit. With DCGAN_TRACKING=0 nothing is kept of it.
+    The run is named after the DVC experiment, or the commit. With DCGAN_TRACKING=0 the run is not kept.
+
+    Args:
+        identity: tags by which the run is found.
+        tags: further tags.
+        settings: parameters of the evaluation.
     """
     origin: tuple[dict[str, str], dict[str, bytes]] = {}, {}
     with harmless("the lineage"):
         origin = _origin()
     name = os.environ.get("DVC_EXP_NAME") or commit(ROOT, 7) or "no commit"
-    spool = spool_of(MAIN_ROOT) if os.environ.get("DCGAN_TRACKING") != "0" else None
+    spool = spool_of(MAIN_ROOT) if tracking_is_on() else None
     about = texts(training_params()), texts(settings or {}), origin[0] | dict(tags or {})
     return Run(spool, Description(dict(identity), name, *about), origin[1])
 
 
-@cache  # a stage may open several runs, of one tree
+@cache  # a stage may open several runs
 def _origin() -> tuple[dict[str, str], dict[str, bytes]]:
-    """Tags: the commit, whether code or parameters differ from it, the DVC experiment, the command, the machine.
+    """The origin of a run, as tags and a patch.
 
-    And what differs, as a patch by its name.
+    Returns:
+        Tags with the commit, whether code or parameters differ from it, the DVC experiment, the command and the
+        machine; and the difference from the commit as a patch, by file name, empty if there is none.
     """
     head = commit(ROOT)
     patch = uncommitted(ROOT, SOURCES) if head else b""

@@ -1,4 +1,4 @@
-"""What differs between two identical runs, in the git-ignored reports/runtime.json."""
+"""Records values that differ between identical runs in the git-ignored file reports/runtime.json."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ logger = logging.getLogger(__name__)
 
 
 def record_runtime(stage: str, values: dict[str, Any]) -> None:
-    """Notes the values of a stage."""
+    """Writes the values of a stage to reports/runtime.json, replacing its earlier values; on failure only warns."""
     path = MAIN_ROOT / REPORTS / "runtime.json"
     try:
         with filelock.FileLock(path.with_suffix(".lock"), timeout=10):  # experiments can run side by side
@@ -24,5 +24,5 @@ def record_runtime(stage: str, values: dict[str, Any]) -> None:
             except (FileNotFoundError, ValueError):
                 recorded = {}
             write_json(path, recorded | {stage: values})
-    except OSError as error:  # it is worth no stage
-        logger.warning("%s could not be written: %s", path, error)
+    except OSError as error:  # these values are not worth failing a stage
+        logger.warning("Cannot write %s: %s; continuing without it", path, error)

@@ -1,4 +1,4 @@
-"""SIGINT and SIGTERM: they end a stage with their own status, or wait until it has saved."""
+"""Handling of SIGINT and SIGTERM: they end a stage with the status of the signal, at once or after it has saved."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ _NUMBERS = (signal.SIGINT, signal.SIGTERM)
 
 
 def exit_on_signals() -> None:
-    """SIGINT ends the process with status 130, SIGTERM with 143, so that DVC never takes it for finished."""
+    """Makes SIGINT end the process with status 130 and SIGTERM with 143, so that DVC never treats it as finished."""
     for number in _NUMBERS:
         signal.signal(number, _exit)
 
 
 def stop_signal() -> Callable[[], int | None]:
-    """From now on they do not end the process: the result says which of them was received."""
+    """Stops SIGINT and SIGTERM from ending the process; the returned function gives the first one received, or None."""
     received: list[int] = []
     for number in _NUMBERS:
         signal.signal(number, lambda number, frame: received.append(number))

@@ -1,4 +1,4 @@
-"""What all stages share: where they are, validated parameters, errors in one sentence, exit status."""
+"""Code that all stages share: paths, validated parameters, one-sentence errors and exit statuses."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ from dcgan.system.errors import Interrupted, UserError, about_disk
 from dcgan.system.files import write_json
 from pipeline.support.signals import exit_on_signals
 
-ROOT = Path(__file__).resolve().parents[2]  # in a queued experiment, of its temporary copy
-# Of the main project, where ROOT is such a copy: it holds what outlives an experiment.
+ROOT = Path(__file__).resolve().parents[2]  # in a queued experiment, the temporary copy of the project
+# The main project, also if ROOT is such a temporary copy; it holds the files that outlive an experiment.
 MAIN_ROOT = next((p.parent for p in ROOT.parents if p.name == ".dvc" and ROOT.is_relative_to(p / "tmp" / "exps")), ROOT)
 
 DOWNLOADS, FOLDER = Path("data/downloads"), Path("data/folder")
@@ -27,21 +27,21 @@ REFERENCE, WEIGHTS = Path("data/reference"), Path("data/weights")
 GENERATOR, DISCRIMINATOR = Path("models/generator.safetensors"), Path("models/discriminator.safetensors")
 REPORTS = Path("reports")
 NEIGHBOURS = REPORTS / "neighbours.png"
-ERROR_FILE = "TORCHELASTIC_ERROR_FILE"  # in which a process that torchelastic started says why it ended
-# In REPORTS: of the generator, and of the data.
+ERROR_FILE = "TORCHELASTIC_ERROR_FILE"  # names the file in which a process started by torchelastic reports its error
+# File names in REPORTS: pictures of the generator, and of the data.
 PICTURES = ("samples.png", "real_and_generated.png", "interpolation.png", "sheet.png", "progress.gif")
 DATA_PICTURES = ("real.png", "mean.png")
 
 
 def run(section: type[SectionT], stage: Callable[[SectionT], None]) -> None:
-    """Checks all of params.yaml, hands the stage its own section, and turns what goes wrong into an exit.
+    """Validates all of params.yaml, runs the stage with its own section, and turns errors into exit statuses.
 
-    A mistake of the user's is one sentence and status 1; SIGINT 130, SIGTERM 143, so that DVC never takes
-    an interrupted stage for a finished one.
+    A mistake of the user ends with one sentence and status 1. SIGINT gives status 130 and SIGTERM 143, so that DVC
+    never treats an interrupted stage as finished.
     """
     os.chdir(ROOT)
     logging.basicConfig(level=logging.WARNING, format="%(levelname)s: %(message)s")
-    warnings.filterwarnings("ignore", message="The given NumPy array is not writable")  # memory maps, only read
+    warnings.filterwarnings("ignore", message="The given NumPy array is not writable")  # memory maps that are only read
     exit_on_signals()
     try:
         stage(load(ROOT / "params.yaml").section(section))
@@ -55,11 +55,11 @@ def run(section: type[SectionT], stage: Callable[[SectionT], None]) -> None:
             raise
         _end(sentence)
     finally:
-        gc.freeze()  # or the interpreter's last collection looks at all that torch has loaded, for up to a second
+        gc.freeze()  # otherwise the last garbage collection scans all that torch has loaded, for up to a second
 
 
 def _end(sentence: str) -> NoReturn:
-    """Ends the stage; one of several processes leaves the sentence to torchelastic, which started it."""
+    """Ends the stage with the sentence; a process started by torchelastic writes it to its error file instead."""
     if file := os.environ.get(ERROR_FILE):
         write_json(Path(file), {"message": sentence, "timestamp": int(time.time())})
         sys.exit(1)

@@ -1,30 +1,29 @@
-"""Logs what MLflow lacks: runs that wait, and a result that DVC restored.
+"""Logs what MLflow lacks: runs that wait in the spool, and a result that DVC restored from its cache.
 
-No stage: `python -m dcgan sync` runs it.
+This is not a stage; `python -m dcgan sync` runs it.
 """
 
 import json
-import os
 import subprocess
 import sys
 
 from dcgan.params import Section
 from dcgan.system.errors import UserError
-from dcgan.tracking.run_folder import SPOOL, spool_of, waiting
+from dcgan.tracking.run_folder import SPOOL, spool_of, tracking_is_on, waiting
 from dcgan.tracking.sender import send
 from pipeline.support.record import describe_evaluation, describe_samples
 from pipeline.support.stage import GENERATOR, MAIN_ROOT, ROOT, run
 
 
 def main(params: Section) -> None:
-    if os.environ.get("DCGAN_TRACKING") == "0":
+    if not tracking_is_on():
         raise UserError("DCGAN_TRACKING: 0 is not allowed here, since sync logs to MLflow; unset it.")
     spool = spool_of(MAIN_ROOT)
     print(f"Runs that were not logged completely: {len(waiting(spool))}")
     _send()
     for other in sorted((MAIN_ROOT / SPOOL).glob("*")):
         if other != spool and (count := len(waiting(other))):
-            print(f"{other}: {count} runs are for another store; name it with MLFLOW_TRACKING_URI and sync again.")
+            print(f"{other}: {count} runs wait for another store; set MLFLOW_TRACKING_URI to it and sync again.")
     if not GENERATOR.exists():
         return
     status = subprocess.run([sys.executable, "-m", "dvc", "status", "--json"], cwd=ROOT, capture_output=True, text=True)
@@ -32,7 +31,7 @@ def main(params: Section) -> None:
         raise UserError(f"sync: dvc status failed: {' '.join(status.stderr.split())[-300:]}")
     if changed := json.loads(status.stdout):
         raise UserError(
-            f"sync: what is here is not what dvc.lock says ({', '.join(changed)}); run `dvc repro` or `dvc checkout`."
+            f"sync: the files here differ from dvc.lock ({', '.join(changed)}); run `dvc repro` or `dvc checkout`."
         )
     describe_samples()
     describe_evaluation("report")
@@ -42,7 +41,7 @@ def main(params: Section) -> None:
 
 def _send() -> None:
     if not send(MAIN_ROOT):
-        raise UserError("sync: not all is logged, for the reason above; mend that and sync again.")
+        raise UserError("sync: not all runs were logged, for the reason above; fix it and sync again.")
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""What MLflow is told of a training."""
+"""The MLflow run of a training."""
 
 from __future__ import annotations
 
@@ -21,12 +21,13 @@ if TYPE_CHECKING:
 
 @contextmanager
 def training_run(fingerprint: str, data: str, faces: int, machine: Mapping[str, str | int]) -> Iterator[Run]:
-    """The run of the training that the block is.
+    """Opens the run of a training for the duration of the block, and uploads it to MLflow meanwhile.
 
     Args:
-        data: the digest of the faces.
-        faces: how many they are.
-        machine: the machine, as far as the bytes depend on it.
+        fingerprint: fingerprint of the training, by which the run is found.
+        data: digest of the faces.
+        faces: number of faces.
+        machine: properties of the machine that the bytes of the results depend on.
     """
     described = {key: str(value) for key, value in machine.items()}
     run = new_run({FINGERPRINT: fingerprint}, {"data_sha256": data, **described})
@@ -39,8 +40,11 @@ def training_run(fingerprint: str, data: str, faces: int, machine: Mapping[str, 
 
 
 def describe_result(run: Run, result: Result, log_interval: int, steps_per_epoch: int) -> None:
-    """What came of the training, once its outs are written; of what it was told on the way a killed process, or a
-    full disk, may have lost something."""
+    """Logs the results of a training after its outs are written.
+
+    This repeats the points and grids logged during the training, since a killed process or a full disk may have lost
+    some of them.
+    """
     from dcgan.training import curves
 
     for step, values in curves.points(result.history, log_interval):

@@ -1,1 +1,1 @@
-"""Reproducible training of a DCGAN. A library: no DVC, no params.yaml and no argv inside."""
+"""Reproducible training of a DCGAN. The stages of the DVC pipeline, in `pipeline`, are built from this library."""

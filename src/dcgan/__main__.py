@@ -1,4 +1,4 @@
-"""The command line, `dcgan COMMAND` or `python -m dcgan COMMAND`: helpers around `dvc`."""
+"""The command line of the project, `dcgan COMMAND` or `python -m dcgan COMMAND`: helpers around `dvc`."""
 
 from __future__ import annotations
 
@@ -42,14 +42,21 @@ def parser() -> argparse.ArgumentParser:
 
 
 def _add(
-    commands: Any,  # argparse does not name the type
+    commands: Any,  # the type is private in argparse
     name: str,
     run: Callable[[argparse.Namespace], object],
     what: str,
     example: str,
     more: str = "",
 ) -> argparse.ArgumentParser:
-    """Adds a command; `what` is the line that says what it does, `more` what else its help holds."""
+    """Adds a command.
+
+    Args:
+        run: called with the parsed options.
+        what: one line that says what the command does.
+        example: an example of the command line.
+        more: further text for the help of the command.
+    """
     parser: argparse.ArgumentParser = commands.add_parser(
         name,
         help=what,
@@ -77,11 +84,11 @@ def _add_settings(commands: Any) -> None:
         "dcgan preset celeba",
         _presets_listed(),
     )
-    preset.add_argument("name", metavar="NAME", help="one of the presets below: a file in presets/ without .yaml")
+    preset.add_argument("name", metavar="NAME", help="one of the presets below (a file in presets/, without .yaml)")
     preset.add_argument(
         "--overrides",
         action="store_true",
-        help="change nothing; print what differs from params.yaml as -S options, for `dvc exp run $(...)`",
+        help="leave params.yaml as it is; print the values that differ as -S options, for `dvc exp run $(...)`",
     )
 
 
@@ -102,25 +109,27 @@ def _add_pictures(commands: Any) -> None:
         commands,
         "generate",
         _generate,
-        "write generated faces as PNG files: with the seed of params.yaml, those that are evaluated",
+        "write generated faces as PNG files; with the seed of params.yaml, the faces that are evaluated",
         "dcgan generate --count 64 --out generated",
     )
-    generate.add_argument("--count", type=int, required=True, metavar="N", help="how many faces, from 1")
-    generate.add_argument("--out", type=Path, required=True, metavar="FOLDER", help="a folder that is new or empty")
-    generate.add_argument("--seed", type=int, metavar="N", help="of the latents; default: `seed` of params.yaml")
+    generate.add_argument("--count", type=int, required=True, metavar="N", help="number of faces, at least 1")
+    generate.add_argument("--out", type=Path, required=True, metavar="FOLDER", help="a new or empty folder")
+    generate.add_argument("--seed", type=int, metavar="N", help="seed of the latents; default: `seed` of params.yaml")
     generate.add_argument(
-        "--model", type=Path, metavar="FILE", help="a generator.safetensors; default: models/generator.safetensors"
+        "--model", type=Path, metavar="FILE", help="a generator.safetensors file; default: models/generator.safetensors"
     )
 
     faces = _add(
         commands,
         "faces",
         _faces,
-        "write real faces as PNG files, as they are trained on",
+        "write real faces as PNG files, cropped and resized as for the training",
         "dcgan faces --split test --out real",
     )
-    faces.add_argument("--split", choices=("train", "valid", "test", "all"), default="train", help="default: train")
-    faces.add_argument("--out", type=Path, required=True, metavar="FOLDER", help="a folder that is new or empty")
+    faces.add_argument(
+        "--split", choices=("train", "valid", "test", "all"), default="train", help="split to write; default: train"
+    )
+    faces.add_argument("--out", type=Path, required=True, metavar="FOLDER", help="a new or empty folder")
 
 
 def _add_runs(commands: Any) -> None:
@@ -128,32 +137,37 @@ def _add_runs(commands: Any) -> None:
         commands,
         "sync",
         _sync,
-        "tell MLflow what it has not been told, and a result that DVC restored from its cache",
+        "log to MLflow what is not logged yet, including a result that DVC restored from its cache",
         "MLFLOW_TRACKING_URI=http://127.0.0.1:5000 dcgan sync",
     )
     runs = _add(
         commands,
         "runs",
         _runs,
-        "list the MLflow runs of a generator, the oldest first: id, name and distance",
+        "list the MLflow runs of a generator, oldest first: id, name and distance",
         "dcgan runs models/generator.safetensors",
     )
     runs.add_argument(
         "what",
         metavar="GENERATOR",
-        help="a generator.safetensors, the name of a DVC experiment, or a git revision (HEAD, a tag, a hash)",
+        help="a generator.safetensors file, the name of a DVC experiment, or a git revision (HEAD, a tag, a hash)",
     )
     reproduce = _add(
         commands,
         "reproduce",
         _reproduce,
-        "print the commands that rebuild the result of an MLflow run, or run them",
+        "print the commands that rebuild the result of an MLflow run; with --go, also run them",
         "dcgan reproduce 0123456789abcdef0123456789abcdef --go",
     )
-    reproduce.add_argument("run_id", metavar="RUN_ID", help="32 hexadecimal digits, as `dcgan runs` shows them")
-    reproduce.add_argument("--go", action="store_true", help="run the commands, and compare the hashes")
     reproduce.add_argument(
-        "--into", type=Path, metavar="FOLDER", help="a folder that does not exist yet; default: one beside the project"
+        "run_id", metavar="RUN_ID", help="id of the run: 32 hexadecimal digits, as `dcgan runs` prints them"
+    )
+    reproduce.add_argument("--go", action="store_true", help="run the commands, and compare the result with the run")
+    reproduce.add_argument(
+        "--into",
+        type=Path,
+        metavar="FOLDER",
+        help="a folder that does not exist yet; default: a new folder beside the project",
     )
 
 
@@ -162,15 +176,26 @@ def _add_distance(commands: Any) -> None:
         commands,
         "distance",
         _distance,
-        "print the Frechet distance of two folders of pictures; FID, unless another network or weights are asked for",
+        "print the Frechet distance of two folders of pictures: FID, unless another network or other weights are given",
         "dcgan distance real generated",
     )
-    distance.add_argument("folders", type=Path, nargs=2, metavar="FOLDER", help="PNG, JPEG, ... of one size each")
     distance.add_argument(
-        "--network", choices=("inception", "efficientnet_lite0"), default="inception", help="default: inception"
+        "folders",
+        type=Path,
+        nargs=2,
+        metavar="FOLDER",
+        help="two folders of PNG, JPEG, ... files; all pictures of a folder have one size",
     )
-    distance.add_argument("--weights", type=Path, metavar="FILE", help="other weights; the result is then not FID")
-    distance.add_argument("--compile", action="store_true", help="compile the network, on a CPU; for many pictures")
+    distance.add_argument(
+        "--network",
+        choices=("inception", "efficientnet_lite0"),
+        default="inception",
+        help="feature network; default: inception",
+    )
+    distance.add_argument(
+        "--weights", type=Path, metavar="FILE", help="file of other weights; the result is then not FID"
+    )
+    distance.add_argument("--compile", action="store_true", help="compile the network on a CPU, for many pictures")
 
 
 def _check(options: argparse.Namespace) -> None:
@@ -197,7 +222,7 @@ def _generate(options: argparse.Namespace) -> None:
         raise UserError(f"--count: {options.count} is not allowed; give a whole number from 1.")
     model = options.model or _project_root() / "models" / "generator.safetensors"
     if not model.is_file():
-        raise UserError(f"{model}: there is no such file; train one with `dvc repro`, or give --model.")
+        raise UserError(f"{model}: there is no such file; train a generator with `dvc repro`, or give --model.")
     seed = params.load(_project_root() / "params.yaml").seed if options.seed is None else options.seed
     hardware.prepare()
     generator = networks.load_generator(model).to(hardware.default_device())
@@ -210,10 +235,10 @@ def _faces(options: argparse.Namespace) -> None:
 
     folder = _project_root() / "data" / "faces"
     if not folder.is_dir():
-        raise UserError(f"{folder}: there is no such folder; make it with `dvc repro crop`.")
+        raise UserError(f"{folder}: there is no such folder; create it with `dvc repro crop`.")
     faces = images.open_all(folder) if options.split == "all" else images.open_split(folder, options.split)
     if not len(faces):
-        raise UserError(f"--split: {options.split} has no faces in this data set; give another.")
+        raise UserError(f"--split: {options.split} has no faces in this data set; give another split.")
     folders.write_folder(options.out, lambda numbers: faces[numbers], len(faces), "writing")
 
 
@@ -246,7 +271,7 @@ def _distance(options: argparse.Namespace) -> None:
 
     opened = [folders.open_folder(folder) for folder in options.folders]
     if options.weights and not options.weights.is_file():
-        raise UserError(f"{options.weights}: there is no such file; give one of weights, or leave --weights out.")
+        raise UserError(f"{options.weights}: there is no such file; give a file of weights, or omit --weights.")
     file = options.weights or weights.provide(options.network, _downloads(options.network))
     device = hardware.default_device()
     hardware.prepare()
@@ -267,7 +292,7 @@ def _downloads(network: str) -> Path:
 
 
 def _project_root() -> Path:
-    """The nearest folder upwards that holds dvc.yaml, as DVC finds it."""
+    """Returns the current folder or its nearest parent that holds dvc.yaml."""
     here = Path.cwd()
     for folder in (here, *here.parents):
         if (folder / "dvc.yaml").is_file():

@@ -1,4 +1,4 @@
-"""Latents, and the pictures that a generator makes of them."""
+"""Latents, and the pictures that a generator makes from them."""
 
 from __future__ import annotations
 
@@ -13,24 +13,27 @@ from torch import Tensor
 from dcgan.data.images import Pixels
 from dcgan.networks import Generator, Settings
 
-_BLOCK = 64  # latents drawn at a time, so that the first of many are the first of few
+_BLOCK = 64  # latents drawn at a time, so that a longer list starts with the latents of a shorter one
 
 
 def random_state(seed: int, purpose: str, number: int = 0, device: torch.device | str = "cpu") -> torch.Generator:
-    """A random state that depends on its arguments alone, and differs for every purpose."""
+    """Returns a random generator that depends only on the arguments and differs for each purpose."""
     digest = hashlib.sha256(f"{purpose} {seed} {number}".encode()).digest()
     return torch.Generator(device).manual_seed(int.from_bytes(digest[:8]) >> 1)
 
 
 def draw_latents(settings: Settings, count: int, random: torch.Generator) -> Tensor:
-    """Latents (count, nz) on the device of `random`: N(0, 1), or uniform on [-1, 1]."""
+    """Draws latents (count, nz) on the device of `random`: N(0, 1), or uniform on [-1, 1]."""
     draw = torch.rand if settings.latent == "uniform" else torch.randn
     latents = draw(count, settings.nz, generator=random, device=random.device)
     return latents * 2 - 1 if settings.latent == "uniform" else latents
 
 
 def numbered_latents(settings: Settings, seed: int, numbers: slice, draw: int = 0) -> Tensor:
-    """Latents (N, nz) of these numbers in the endless list that (seed, draw) stands for: those that are evaluated."""
+    """Returns the latents (N, nz) with the given numbers, from the endless list that belongs to (seed, draw).
+
+    These are the latents that the evaluation uses.
+    """
     first, last = numbers.start // _BLOCK, -(-numbers.stop // _BLOCK)
     purpose = f"evaluation {draw}" if draw else "evaluation"
     blocks = [draw_latents(settings, _BLOCK, random_state(seed, purpose, number)) for number in range(first, last)]
@@ -38,42 +41,43 @@ def numbered_latents(settings: Settings, seed: int, numbers: slice, draw: int = 
 
 
 def to_levels(pictures: Tensor) -> Tensor:
-    """Pictures (N, C, H, W) in [-1, 1] as uint8 (N, H, W, C) on their device, rounded to the nearest level."""
+    """Converts pictures (N, C, H, W) in [-1, 1] to uint8 (N, H, W, C) on their device, rounded to the nearest level."""
     levels = pictures.float().add(1).mul(127.5).round().clamp(0, 255).to(torch.uint8)
     return levels.permute(0, 2, 3, 1).contiguous()
 
 
 @torch.inference_mode()
 def generate_levels(generator: Generator, latents: Tensor) -> Tensor:
-    """The pictures of one batch of latents (N, nz), uint8 (N, H, W, C) on the generator's device, in float32."""
+    """Generates one batch from latents (N, nz), in float32; returns uint8 (N, H, W, C) on the generator's device."""
     generator.eval()
     return to_levels(generator(latents.to(next(generator.parameters()).device)))
 
 
 def generated(generator: Generator, seed: int, draw: int = 0) -> Callable[[slice], Tensor]:
-    """The endless list of faces that (seed, draw) stands for; those of some numbers, as `generate_levels`.
+    """Returns a function that generates the faces with given numbers, from the endless list of (seed, draw).
 
-    The first draw is what is evaluated, and what `python -m dcgan generate` writes.
+    The faces are as `generate_levels` returns them. Draw 0 gives the distance and the scores of the evaluation, and the
+    faces that `python -m dcgan generate` writes.
     """
     return lambda numbers: generate_levels(generator, numbered_latents(generator.settings, seed, numbers, draw))
 
 
 @torch.inference_mode()
 def generate(generator: Generator, latents: Tensor, batch_size: int = 128) -> Pixels:
-    """The pictures of latents (N, nz), uint8 (N, H, W, C); each depends on its own latent alone.
+    """Generates pictures, uint8 (N, H, W, C), from latents (N, nz). Each picture depends only on its own latent.
 
-    Float32 on the generator's device, whatever it was trained in. In another place of its batch, or in a batch
-    of another size, a value that lies between two levels can be rounded the other way.
+    The arithmetic is float32 on the generator's device, even after training in bf16. At another position in its batch,
+    or in a batch of another size, a value near halfway between two levels can be rounded the other way.
     """
     parts = [generate_levels(generator, part).cpu().numpy() for part in latents.split(batch_size)]
     return np.concatenate(parts)
 
 
 def interpolate(latent: str, start: Tensor, end: Tensor, share: Tensor) -> Tensor:
-    """Latents between `start` and `end`, (..., nz); `share` (..., 1) is 0 at the one and 1 at the other.
+    """Returns latents between `start` and `end` (..., nz); `share` (..., 1) is 0 at `start` and 1 at `end`.
 
-    Along the great circle for normal latents, whose length hardly varies (White 2016, section 2.1), and
-    along the straight line for uniform ones.
+    Normal latents, whose length hardly varies, are interpolated along the great circle (White 2016, section 2.1), and
+    uniform ones along the straight line.
     """
     if latent == "uniform":
         return torch.lerp(start, end, share)
@@ -83,14 +87,14 @@ def interpolate(latent: str, start: Tensor, end: Tensor, share: Tensor) -> Tenso
 
 
 def strip(settings: Settings, random: torch.Generator, rows: int = 6, columns: int = 10) -> Tensor:
-    """Latents of `rows` walks, each from one latent to another in `columns` steps: (rows * columns, nz)."""
+    """Returns the latents (rows * columns, nz) of `rows` paths, each of `columns` latents between two random ones."""
     ends = draw_latents(settings, 2 * rows, random).reshape(rows, 2, 1, settings.nz)
     share = torch.linspace(0, 1, columns).reshape(1, columns, 1)
     return interpolate(settings.latent, ends[:, 0], ends[:, 1], share).reshape(-1, settings.nz)
 
 
 def sheet(settings: Settings, random: torch.Generator, side: int = 6) -> Tensor:
-    """Latents between four at the corners of a square: (side * side, nz), row by row."""
+    """Returns the latents (side * side, nz) of a square between four random ones at its corners, row by row."""
     corners = draw_latents(settings, 4, random)
     across = torch.linspace(0, 1, side).reshape(side, 1)
     top = interpolate(settings.latent, corners[0], corners[1], across)

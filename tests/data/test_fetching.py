@@ -120,10 +120,10 @@ WORDS = {
     "cut": "the connection was cut",
     "wrong": "its MD5 is",
     "short": "a file of 1,500,000 bytes, not of 2,000,001",
-    "stall": "nothing came from it for 0.3 s",
+    "stall": "it sent nothing for 0.3 s",
     "endless": "it sends more than 2,000,001 bytes",
     "page without a type": "web page titled “Google Drive - Quota exceeded”",
-    "no number": "its answer, or the address, makes no sense",
+    "no number": "its response or its address is invalid",
     "no ranges and cut": "the connection was cut",
     "page": "web page titled “Welcome”",
     "asks again": "it answers with a web page",
@@ -238,7 +238,7 @@ def test_a_wrong_file_of_the_users_is_named_and_left_alone(
 
 def test_a_disk_that_is_too_small_is_told_before_anything_is_fetched(server: StandIn, tmp_path: Path) -> None:
     huge = File("data.zip", 10**15, "0" * 32, (f"{server.url}/data.zip",))
-    with pytest.raises(UserError, match=r"1000000\.00 GB are to be fetched and .* GB are free"):
+    with pytest.raises(UserError, match=r"1000000\.00 GB must be fetched, but .* GB are free"):
         fetch([huge], tmp_path, HOME)
     assert not server.requests
 
@@ -249,9 +249,9 @@ def test_no_server_is_one_sentence_each(tmp_path: Path, patience: Patience) -> N
         port = unused.getsockname()[1]
     with pytest.raises(UserError, match="it refuses the connection"):
         fetch([data(f"http://127.0.0.1:{port}/data.zip")], tmp_path, HOME, patience)
-    with pytest.raises(UserError, match="its name cannot be resolved; is there a network"):
+    with pytest.raises(UserError, match="its name cannot be resolved; check the network"):
         fetch([data("http://nowhere.invalid/data.zip")], tmp_path, HOME, patience)
-    with pytest.raises(UserError, match="its answer, or the address, makes no sense"):
+    with pytest.raises(UserError, match="its response or its address is invalid"):
         fetch([data("my mirror/data.zip")], tmp_path, HOME, patience)
     assert names(tmp_path) == [".partial/lock"]
 
@@ -338,7 +338,7 @@ def test_what_drive_refuses_is_named_and_the_next_place_is_asked(
 
 def test_drive_that_asks_for_confirmation_without_end_is_given_up(drive: StandIn, tmp_path: Path) -> None:
     drive.always = "asks again"
-    with pytest.raises(UserError, match=r"nothing of the file came from it for 0\.5 s"):
+    with pytest.raises(UserError, match=r"it sent nothing of the file for 0\.5 s"):
         fetch([data(DRIVE_URL)], tmp_path, HOME, Patience(0.05, lambda seconds: None))
     assert len(drive.requests) > 2 and names(tmp_path) == [".partial/lock"]
 

@@ -115,7 +115,7 @@ def test_the_report_counts_faces_and_lists_bad_pictures_with_reasons(packed: dic
     assert report["pixels"] == {"crop_size": 8, "image_size": 32, "nc": 3}
     reasons = {row["file"]: row["reason"] for row in report["bad"]}
     assert set(reasons) == {f"bad/{i}.png" for i in range(4)}
-    assert "no picture" in reasons["bad/0.png"]
+    assert "not a picture" in reasons["bad/0.png"]
     assert "truncated" in reasons["bad/1.png"]
     assert reasons["bad/2.png"] == "30x4 is smaller than the crop of 8"
     assert reasons["bad/3.png"] == "it is not in the archive"
@@ -166,7 +166,7 @@ def test_an_archive_that_is_none_is_named(tmp_path: Path) -> None:
     for content in (None, b"none"):
         if content:
             (raw / "a.zip").write_bytes(content)
-        with pytest.raises(UserError, match=r"a\.zip: it is no zip file any more"):
+        with pytest.raises(UserError, match=r"a\.zip: it is missing or not a zip file"):
             pack(raw, tmp_path / f"faces{content!r}", None, 3, 0.0)
 
 

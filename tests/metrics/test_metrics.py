@@ -393,7 +393,7 @@ def test_efficientnets_weights_need_no_network(tmp_path: Path) -> None:
 
 
 def test_missing_weights_are_named_with_the_remedy(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match="fid_network: inception are not there; run `dvc repro weights`"):
+    with pytest.raises(UserError, match="fid_network: inception are missing; run `dvc repro weights`"):
         weights.find("inception", tmp_path)
 
 
@@ -548,7 +548,7 @@ def test_a_split_that_has_too_few_faces_is_not_there(tmp_path: Path, faces: Path
 
 def test_a_reference_of_another_network_is_refused(tmp_path: Path, faces: Path) -> None:
     folder = write_reference(tmp_path / "a", faces, "train")
-    with pytest.raises(UserError, match="a: it is of the network efficientnet_lite0, not inception"):
+    with pytest.raises(UserError, match="a: it was computed with other weights, those of efficientnet_lite0"):
         reference.load(folder, stub("inception"))
 
 

@@ -94,7 +94,7 @@ def test_the_run_says_what_it_was_made_of(reproduced: Project) -> None:
     for stage in set(lock) - {"weights", "reference"}:
         for side in ("deps", "outs"):
             assert told[stage][side] == {entry["path"]: entry["md5"] for entry in lock[stage].get(side, [])}, stage
-    assert set(told) == set(STAGES)
+    assert set(told) == set(STAGES) - {"report"}  # the last to log, which is in dvc.lock only afterwards
 
 
 @pytest.mark.long

@@ -36,7 +36,7 @@ def test_a_gpu_that_is_not_there_is_named(monkeypatch: pytest.MonkeyPatch) -> No
 def test_more_gpus_than_there_are_are_named(monkeypatch: pytest.MonkeyPatch) -> None:
     has_gpu(monkeypatch, (9, 0), count=2)
     assert hardware.resolve(2, "auto").device == torch.device("cuda", 0)
-    with pytest.raises(UserError, match="ngpu: 4 asks for 4 CUDA GPUs, and torch sees 2 here"):
+    with pytest.raises(UserError, match="ngpu: 4 requires 4 CUDA GPUs, but torch sees 2 here"):
         hardware.resolve(4, "auto")
 
 

@@ -102,7 +102,7 @@ def test_outside_of_git_there_is_no_difference_to_tell(tmp_path: Path) -> None:
 def test_a_store_that_cannot_be_asked_is_told_in_a_sentence(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://user:hunter22@127.0.0.1:9")
     for ask in (lambda: reproduce.plan(root, "0" * 32), lambda: reproduce.runs_of(root, "HEAD")):
-        with pytest.raises(UserError, match="MLflow cannot be asked") as error:
+        with pytest.raises(UserError, match="MLflow cannot be reached") as error:
             ask()
         assert "hunter22" not in str(error.value)
 
@@ -131,11 +131,11 @@ def test_an_evaluation_of_its_own_is_rebuilt_as_its_training_was_run(root: Path)
 def test_a_distance_by_other_settings_is_not_compared(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
     run = a_run(root)
     MlflowClient().log_metric(run, "frechet_distance", 1.0)
-    with pytest.raises(UserError, match="and the run's is 1"):
+    with pytest.raises(UserError, match="but the run's is 1"):
         reproduce.go(reproduce.plan(root, run, root.parent / "same settings"))
     MlflowClient().log_param(run, "fid_samples", "50000")
     reproduce.go(reproduce.plan(root, run))
-    assert "measured with another fid_samples" in capsys.readouterr().out
+    assert "evaluated with a different fid_samples" in capsys.readouterr().out
 
 
 def test_files_that_are_neither_in_git_nor_made_by_a_stage_come_along(root: Path) -> None:
@@ -209,10 +209,10 @@ def test_another_result_is_told_with_the_machine_that_made_the_run(root: Path) -
 @pytest.mark.parametrize(
     ("changed", "sentence"),
     [
-        ({"generator_sha256": None}, "it was not finished"),
-        ({"git_commit": None}, "outside of git"),
+        ({"generator_sha256": None}, "did not finish"),
+        ({"git_commit": None}, "outside git"),
         ({"git_commit": "1" * 40}, "is not in this repository"),
-        ({"git_dirty": "true"}, "the difference is lost"),
+        ({"git_dirty": "true"}, "the patch is missing"),
     ],
 )
 def test_what_cannot_be_rebuilt_is_refused(root: Path, changed: dict[str, str | None], sentence: str) -> None:
@@ -225,7 +225,7 @@ def test_what_cannot_be_rebuilt_is_refused(root: Path, changed: dict[str, str | 
 def test_a_run_that_is_not_there_and_a_folder_that_is_are_named(root: Path) -> None:
     with pytest.raises(UserError, match=r"no such run; .* MLFLOW_TRACKING_URI"):
         reproduce.plan(root, "0123456789abcdef0123456789abcdef")
-    with pytest.raises(UserError, match="it is there already"):
+    with pytest.raises(UserError, match="already exists"):
         reproduce.plan(root, a_run(root), root)
 
 

@@ -115,4 +115,4 @@ def test_the_registered_model_has_a_champion_and_a_card(ui: str, page: Page) -> 
     page.goto(f"{ui}/#/models/dcgan-avatars")
     expect(page.get_by_text("@ champion")).to_be_visible(timeout=TIMEOUT)
     page.get_by_role("link", name="Version 1").click()
-    expect(page.get_by_text("How good it is")).to_be_visible(timeout=TIMEOUT)
+    expect(page.get_by_text("Evaluation results")).to_be_visible(timeout=TIMEOUT)

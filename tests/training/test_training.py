@@ -494,7 +494,7 @@ def test_nothing_that_is_not_finite_is_saved(tmp_path: Path, log_interval: int) 
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(Trainer, "step", step)
-        with pytest.raises(UserError, match=r"finite at step [56]; the last good checkpoint is that of step 4\. Try"):
+        with pytest.raises(UserError, match=r"finite at step [56]; the last good checkpoint is from step 4\. Try"):
             run(tmp_path, SMALL, RECIPE, checkpoint_minutes=0.0, log_interval=log_interval)
     found = CheckpointStore(tmp_path, "f" * 32).latest()
     assert found is not None and found[0] == 4

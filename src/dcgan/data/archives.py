@@ -1,7 +1,7 @@
-"""Members of a zip file, read at their positions by several threads at once.
+"""Reads members of a zip file, in several threads at once.
 
-`zipfile` reads the directory. Its own reading of members shares one position and one lock, and inflates by zlib, which
-takes a quarter of the time that decoding a small JPEG takes; isal takes half of that.
+`zipfile` reads only the directory. Its own code to read members shares one file position and one lock. It decompresses
+with zlib, which takes a quarter of the time that decoding a small JPEG takes; isal takes half as long as zlib.
 """
 
 from __future__ import annotations
@@ -13,18 +13,18 @@ from pathlib import Path
 
 from isal import isal_zlib
 
-MOST_BYTES = 1 << 29  # of one member; more than any picture that is not a decompression bomb
+MOST_BYTES = 1 << 29  # limit for one member; only a decompression bomb is larger
 _HEADER = struct.Struct("<4s22xHH")  # a local file header: signature, then the lengths of name and extra field
 
 
 class Archive:
-    """A zip file that is read only."""
+    """A zip file that is opened for reading."""
 
     def __init__(self, path: Path) -> None:
         """Reads the directory.
 
         Raises:
-            zipfile.BadZipFile: the file is no zip file.
+            zipfile.BadZipFile: the file is not a zip file.
         """
         with zipfile.ZipFile(path) as opened:
             self._members = {info.filename: info for info in opened.infolist()}
@@ -32,10 +32,10 @@ class Archive:
         self._size = path.stat().st_size
 
     def read(self, name: str) -> bytes:
-        """A member's bytes, verified by their CRC.
+        """Returns the bytes of a member, verified by their CRC.
 
         Raises:
-            ValueError: it is not there, is damaged, too large, encrypted, or compressed by a rare method.
+            ValueError: the member is missing, damaged, too large, encrypted, or compressed with a rare method.
         """
         info = self._members.get(name)
         if info is None:
@@ -43,9 +43,9 @@ class Archive:
         if info.file_size > MOST_BYTES:
             raise ValueError(f"{info.file_size:,} bytes are too many")
         if info.header_offset + info.compress_size > self._size:
-            raise ValueError("it is damaged in the archive: it lies behind the end")
+            raise ValueError("it is damaged in the archive: it extends past the end")
         if info.flag_bits & 1 or info.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
-            raise ValueError("it is encrypted, or compressed by another method than deflate")
+            raise ValueError("it is encrypted, or compressed with a method other than deflate")
         header = os.pread(self._file.fileno(), _HEADER.size, info.header_offset)
         if len(header) < _HEADER.size or not header.startswith(b"PK\3\4"):
             raise ValueError("it is damaged in the archive: no header")
@@ -55,8 +55,8 @@ class Archive:
         if info.compress_type == zipfile.ZIP_DEFLATED:
             try:
                 data = isal_zlib.decompressobj(-15).decompress(data, info.file_size + 1)
-            except isal_zlib.error:  # type: ignore[misc]  # its stub says an instance
-                raise ValueError("it is damaged in the archive: it cannot be inflated") from None
+            except isal_zlib.error:  # type: ignore[misc]  # the stub declares an instance
+                raise ValueError("it is damaged in the archive: it cannot be decompressed") from None
         if len(data) != info.file_size or isal_zlib.crc32(data) != info.CRC:
             raise ValueError("it is damaged in the archive: wrong length or checksum")
         return data

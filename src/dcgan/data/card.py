@@ -1,4 +1,4 @@
-"""What the crop found, as a data card: whose pictures, how many, what they show, which cannot be used."""
+"""The data card: source of the pictures, number of faces, attributes, duplicates, and pictures that cannot be used."""
 
 from __future__ import annotations
 
@@ -14,15 +14,15 @@ from dcgan.data.index import SPLITS, read_index
 from dcgan.data.packing import Cropped, unusable
 from dcgan.system.files import significant
 
-_MOST_GROUPS = 100  # of equal faces that are listed
+_MOST_GROUPS = 100  # limit for the listed groups of equal faces
 
 
 def describe(raw: Path, faces: Path, cropped: Mapping[str, Cropped], pixels: Mapping[str, Any]) -> dict[str, Any]:
-    """The data card as it is written to reports/data.json.
+    """Returns the data card, as written to reports/data.json.
 
     Args:
-        cropped: what `packing.pack` found in each split.
-        pixels: how the faces were made (crop_size, image_size, nc).
+        cropped: the result of `packing.pack` for each split.
+        pixels: the settings of the crop (crop_size, image_size, nc).
     """
     pictures, source = read_index(raw)
     table = pd.read_parquet(faces / "faces.parquet")
@@ -38,13 +38,13 @@ def describe(raw: Path, faces: Path, cropped: Mapping[str, Cropped], pixels: Map
 
 
 def mean_image(cropped: Cropped) -> Pixels:
-    """The mean of the faces, uint8, (H, W, C); black where there are none."""
+    """Returns the mean of the faces, uint8 (H, W, C); black if there are no faces."""
     mean: Pixels = np.rint(cropped.total / max(len(cropped.digests), 1)).astype(np.uint8)
     return mean
 
 
 def channels(cropped: Cropped) -> dict[str, list[float]]:
-    """Mean and standard deviation of each channel over all pixels of the faces, levels from 0 to 1."""
+    """Returns mean and standard deviation of each channel over all pixels of the faces, with levels from 0 to 1."""
     pixels = max(len(cropped.digests), 1) * cropped.total.shape[0] * cropped.total.shape[1]
     mean = cropped.total.sum(axis=(0, 1)) / pixels
     variance = cropped.total_squared.sum(axis=(0, 1)) / pixels - mean**2
@@ -55,18 +55,18 @@ def channels(cropped: Cropped) -> dict[str, list[float]]:
 
 
 def frequencies(table: pd.DataFrame) -> dict[str, dict[str, float]]:
-    """The share of the faces that have an attribute, for each attribute and each split that holds faces."""
+    """Returns the share of faces that have an attribute, for each attribute and each split that holds faces."""
     present = table.drop(columns=["file", "split"]) > 0
     shares = present.groupby(table["split"]).mean().reindex([split for split in SPLITS if split in set(table["split"])])
     return {str(name): {str(k): round(float(v), 4) for k, v in column.items()} for name, column in shares.items()}
 
 
 def duplicates(table: pd.DataFrame, digests: list[bytes]) -> dict[str, Any]:
-    """Faces with the same pixels as an earlier one.
+    """Finds faces with the same pixels as an earlier face.
 
     Returns:
-        `pictures`: how many; `across_splits`: how many groups of equal faces lie in more than one split, so that a
-        test set is not apart from the training set; `groups`: the files of the first groups.
+        `pictures`: the number of such faces; `across_splits`: the number of groups of equal faces that lie in more than
+        one split, which means that the splits are not disjoint; `groups`: the files of the first groups.
     """
     equal = table.assign(digest=digests).loc[lambda t: t["digest"].duplicated(keep=False)]
     groups = equal.groupby("digest", sort=False)

@@ -1,7 +1,8 @@
-"""Files fetched from the network: resumed where they stopped, verified by hash, and either complete or absent.
+"""Fetches files from the network: interrupted transfers resume, and a file is either complete and verified, or absent.
 
-Google Drive is left to gdown, which knows its confirmation pages. Other servers get a plain request, whose answer is
-looked at before it is added to what is there already: a web page, another range, another length.
+gdown fetches from Google Drive, since it handles Google's confirmation pages. Other servers get a plain HTTP request.
+Its response is checked before it is appended to the partial file, since it may be a web page, another range, or a file
+of another length.
 """
 
 from __future__ import annotations
@@ -29,50 +30,51 @@ from dcgan.system.errors import UserError
 from dcgan.system.progress import say, transfer
 
 DRIVE = "https://drive.google.com/uc?id="
-ATTEMPTS = 5  # at one address, with 1, 2, 4 and 8 seconds between them
+ATTEMPTS = 5  # per address, with 1, 2, 4 and 8 seconds between them
 _PAGE = re.compile(rb"(\xef\xbb\xbf)?(\s|<!--.*?-->)*<(!doctype html|html|head)", re.IGNORECASE | re.DOTALL)
 _TITLE = re.compile(rb"<title>\s*([^<]*?)\s*</title>", re.IGNORECASE)
-_BLOCK = 1 << 16  # bytes; what a cut connection costs at most
+_BLOCK = 1 << 16  # bytes; a cut connection loses at most this many
 
 
 class File(NamedTuple):
-    """A file as its authors published it."""
+    """A file as published by its authors."""
 
     name: str
     size: int  # bytes
-    digest: str  # MD5 or SHA-256 in hexadecimal, told apart by their lengths
+    digest: str  # MD5 or SHA-256 in hexadecimal; the length tells which
     urls: tuple[str, ...]  # tried in this order
 
 
 class NotTheFile(Exception):
-    """An address answers with something else; to ask it again would be of no use."""
+    """An address does not serve the file, and another attempt would not help."""
 
 
 class TransientError(Exception):
-    """A transfer ended in a way that may pass."""
+    """A transfer failed for a reason that may be temporary."""
 
 
 class Patience(NamedTuple):
-    """How long is waited for a server."""
+    """How long to wait for a server."""
 
-    timeout: float = 30  # seconds without an answer or a byte
-    pause: Callable[[float], None] = time.sleep  # called with the seconds before the next attempt
+    timeout: float = 30  # seconds without a response or a byte
+    pause: Callable[[float], None] = time.sleep  # called with the seconds to wait before the next attempt
 
 
 PATIENT = Patience()
 
 
 def fetch(files: Sequence[File], folder: Path, home: str, patience: Patience = PATIENT) -> None:
-    """Brings `files` into `folder`; those that are there already are only verified.
+    """Fetches `files` into `folder`; files that already exist there are only verified.
 
-    What a killed process had fetched lies in `folder`/.partial and is gone on from.
+    Partial files are kept in `folder`/.partial, and an interrupted transfer resumes from them.
 
     Args:
-        home: where the authors publish the files, for the message.
+        home: where the authors publish the files, for the error message.
 
     Raises:
-        UserError: a file in `folder` is not the published one, the disk is too small, or all sources of a file fail;
-            then the message lists what was tried, why it failed, and what to put where by hand.
+        UserError: a file in `folder` is not the published one, the disk has too little space, or all addresses of a
+            file fail. In the last case the message lists the addresses, why each of them failed, and which files to put
+            where by hand.
     """
     missing = []
     for file in files:
@@ -80,7 +82,7 @@ def fetch(files: Sequence[File], folder: Path, home: str, patience: Patience = P
         if not path.exists():
             missing.append(file)
         elif problem := mismatch(path, file):
-            raise UserError(f"{path}: {problem}; it is damaged or another file, so remove or replace it.")
+            raise UserError(f"{path}: {problem}, so it is damaged or another file; remove or replace it.")
     if not missing:
         return
     partial = folder / ".partial"
@@ -88,7 +90,7 @@ def fetch(files: Sequence[File], folder: Path, home: str, patience: Patience = P
     with _alone(partial):
         missing = [file for file in missing if not (folder / file.name).exists()]
         _check_disk(missing, partial)
-        for file in sorted(missing, key=lambda file: file.size):  # so that what fails, fails soon
+        for file in sorted(missing, key=lambda file: file.size):  # smallest first, so that errors show early
             failures = _fetch_one(file, folder, partial, patience)
             if failures is not None:
                 absent = [f for f in missing if not (folder / f.name).is_file()]
@@ -96,7 +98,7 @@ def fetch(files: Sequence[File], folder: Path, home: str, patience: Patience = P
 
 
 def _alone(partial: Path) -> contextlib.AbstractContextManager[object]:
-    """Experiments can run side by side: only one of them fetches."""
+    """Locks `partial`, since several experiments can run at once and only one of them may fetch."""
     lock = filelock.FileLock(partial / "lock")
     try:
         return lock.acquire(timeout=0)
@@ -106,9 +108,9 @@ def _alone(partial: Path) -> contextlib.AbstractContextManager[object]:
 
 
 def mismatch(path: Path, file: File) -> str | None:
-    """What tells the file at `path` from the published one; None: they are the same."""
+    """Returns how the file at `path` differs from the published one; None if they are the same."""
     if not path.is_file():
-        return "it is no file"
+        return "it is not a file"
     with path.open("rb") as opened:
         head = opened.read(4096)
         if _PAGE.match(head):
@@ -137,12 +139,13 @@ def _check_disk(missing: Sequence[File], partial: Path) -> None:
     free = shutil.disk_usage(partial).free
     if needed > free:
         raise UserError(
-            f"{partial.parent}: {needed / 1e9:.2f} GB are to be fetched and {free / 1e9:.2f} GB are free; make room."
+            f"{partial.parent}: {needed / 1e9:.2f} GB must be fetched, but {free / 1e9:.2f} GB are free; "
+            "free some space."
         )
 
 
 def _partial(folder: Path, file: File) -> Path:
-    # gdown takes a file of this form for the beginning of folder/NAME: eight characters, then .part.
+    # gdown resumes folder/NAME from a file of this form: NAME, eight characters, .part.
     return folder / f"{file.name}.partial.part"
 
 
@@ -151,7 +154,7 @@ def _size(path: Path) -> int:
 
 
 def _fetch_one(file: File, folder: Path, partial: Path, patience: Patience) -> list[str] | None:
-    """Fetches a file from the first address that has it; returns why each failed, None when one did not."""
+    """Fetches a file from the first address that serves it; returns None, or why each address failed."""
     path = _partial(partial, file)
     failures = []
     with transfer(file.name, file.size) as show:
@@ -168,7 +171,7 @@ def _fetch_one(file: File, folder: Path, partial: Path, patience: Patience) -> l
 
 
 def _try(url: str, path: Path, file: File, show: Callable[[int], None], patience: Patience) -> str | None:
-    """Makes the file at `path` complete; returns why that failed, or None."""
+    """Completes the partial file at `path` from one address; returns None, or why that failed."""
     problem = ""
     for attempt in range(ATTEMPTS):
         if attempt:
@@ -187,14 +190,14 @@ def _try(url: str, path: Path, file: File, show: Callable[[int], None], patience
             if wrong is None:
                 return None
             path.unlink()
-            problem = f"what it sent is not the file: {wrong}"
-            if not begin:  # else it may have been the beginning that was wrong
+            problem = f"it sent another file: {wrong}"
+            if not begin:  # otherwise the beginning may have been the wrong part
                 return problem
     return f"{problem} ({ATTEMPTS} attempts)"
 
 
 def _transfer(url: str, path: Path, file: File, show: Callable[[int], None], timeout: float) -> None:
-    """Goes on with the file at `path`; raises NotTheFile or TransientError when that fails."""
+    """Continues the partial file at `path`; raises NotTheFile or TransientError if that fails."""
     try:
         (_from_drive if url.startswith(DRIVE) else _from_server)(url, path, file, show, timeout)
     except (requests.RequestException, urllib3.exceptions.HTTPError, ValueError, KeyError) as error:
@@ -205,7 +208,7 @@ def _transfer(url: str, path: Path, file: File, show: Callable[[int], None], tim
 
 
 def _from_server(url: str, path: Path, file: File, show: Callable[[int], None], timeout: float) -> None:
-    """Goes on with the file at `path` by one HTTP request."""
+    """Continues the partial file at `path` with one HTTP request."""
     have = _size(path)
     headers = {"Accept-Encoding": "identity"} | ({"Range": f"bytes={have}-"} if have else {})
     with requests.get(url, headers=headers, stream=True, timeout=timeout) as answer:
@@ -221,7 +224,7 @@ def _from_server(url: str, path: Path, file: File, show: Callable[[int], None], 
                 if at + len(block) > file.size:
                     opened.truncate(have)
                     raise NotTheFile(f"it sends more than {file.size:,} bytes")
-                opened.write(block[max(have - at, 0) :])  # a server without ranges sends what is there again
+                opened.write(block[max(have - at, 0) :])  # a server without ranges sends the beginning again
                 at += len(block)
                 show(max(at, have))
     if at < file.size:
@@ -229,12 +232,12 @@ def _from_server(url: str, path: Path, file: File, show: Callable[[int], None], 
 
 
 def _begin(answer: requests.Response, have: int, file: File) -> int:
-    """Where in the file the answer's body begins, if it can be of the file at all."""
+    """Returns the offset in the file at which the body of the response begins; raises NotTheFile if it cannot fit."""
     begin, size = 0, answer.headers.get("Content-Length", "*")
     if answer.status_code == 206:
         match = re.fullmatch(r"bytes (\d+)-\d+/(\d+|\*)", answer.headers.get("Content-Range", ""))
         if not match or int(match[1]) != have:
-            raise NotTheFile("it sends another range than it was asked for")
+            raise NotTheFile("it sends another range than requested")
         begin, size = have, match[2]
     if size not in ("*", str(file.size)):
         raise NotTheFile(f"it has a file of {int(size):,} bytes, not of {file.size:,}")
@@ -242,10 +245,10 @@ def _begin(answer: requests.Response, have: int, file: File) -> int:
 
 
 def _from_drive(url: str, path: Path, file: File, show: Callable[[int], None], timeout: float) -> None:
-    """Goes on with the file at `path` from Google Drive."""
+    """Continues the partial file at `path` from Google Drive."""
     have, target = _size(path), path.with_name(file.name)
     path.touch()
-    # gdown itself would follow confirmation pages without end.
+    # Without the timer, gdown would follow confirmation pages forever.
     cancel = threading.Event()
     timer = threading.Timer(10 * timeout, cancel.set)
 
@@ -261,13 +264,13 @@ def _from_drive(url: str, path: Path, file: File, show: Callable[[int], None], t
             url, str(target), quiet=True, use_cookies=False, resume=True, timeout=timeout, progress=check, cancel=cancel
         )
     except NotTheFile:
-        os.truncate(path, have)  # what came with the first block is of another file
+        os.truncate(path, have)  # the first block belongs to another file
         raise
     except gdown.exceptions.FileURLRetrievalError as error:
         said = " ".join(str(error).split()).removeprefix("Failed to retrieve file url: ")
         raise NotTheFile(f"Google Drive says: {said.partition(' You may still be able')[0]}") from None
     except gdown.exceptions.DownloadCancelled:
-        raise NotTheFile(f"nothing of the file came from it for {10 * timeout:g} s") from None
+        raise NotTheFile(f"it sent nothing of the file for {10 * timeout:g} s") from None
     except gdown.exceptions.DownloadError as error:
         raise TransientError(" ".join(str(error).split()).partition(".")[0]) from None
     except requests.HTTPError as error:
@@ -280,36 +283,39 @@ def _from_drive(url: str, path: Path, file: File, show: Callable[[int], None], t
 def _refusal(status: int) -> NotTheFile | TransientError:
     kind = TransientError if status in (408, 429) or status >= 500 else NotTheFile
     phrases = {known.value: known.phrase for known in http.HTTPStatus}
-    return kind(f"it answers HTTP {status} {phrases.get(status, '')}".rstrip())
+    return kind(f"it answers with HTTP {status} {phrases.get(status, '')}".rstrip())
 
 
 def _failure(error: Exception, timeout: float) -> NotTheFile | TransientError:
-    """What went wrong, without the libraries' nesting, which shows whole addresses and places in memory."""
+    """Returns the error in plain words.
+
+    The nested messages of the libraries show whole addresses, which may hold secrets, and memory addresses.
+    """
     text = str(error)
     if isinstance(error, requests.Timeout) or "timed out" in text:
-        return TransientError(f"nothing came from it for {timeout:g} s")
+        return TransientError(f"it sent nothing for {timeout:g} s")
     if "NameResolutionError" in text:
-        return NotTheFile("its name cannot be resolved; is there a network?")
+        return NotTheFile("its name cannot be resolved; check the network connection")
     if isinstance(error, requests.exceptions.SSLError):
         return NotTheFile("its certificate cannot be verified")
     if isinstance(error, requests.TooManyRedirects):
-        return NotTheFile("it sends from one address to another without end")
+        return NotTheFile("it redirects too many times")
     if isinstance(error, (ValueError, KeyError)):
-        return NotTheFile(f"its answer, or the address, makes no sense ({type(error).__name__})")
+        return NotTheFile(f"its response or its address is invalid ({type(error).__name__})")
     if "refused" in text:
         return TransientError("it refuses the connection")
     return TransientError(f"the connection was cut ({type(error).__name__})")
 
 
 def _shown(url: str) -> str:
-    """The address without what may be a secret: user, password, query (Drive's holds but the file's id)."""
+    """Returns the address without user, password and query, which may be secret; Drive's query holds only a file id."""
     if url.startswith(DRIVE):
         return url
     try:
         parts = urllib.parse.urlsplit(url)
         port = f":{parts.port}" if parts.port else ""
     except ValueError:
-        return "an address that cannot be read"
+        return "an invalid address"
     return f"{parts.scheme or '?'}://{parts.hostname or '?'}{port}{parts.path}"
 
 
@@ -318,5 +324,5 @@ def _explanation(file: File, failures: list[str], absent: Sequence[File], folder
     by_hand = "".join(f"\n  {f.name} ({f.size:,} bytes, {_algorithm(f).upper()} {f.digest})" for f in absent)
     return (
         f"{file.name} could not be fetched:{tried}\n"
-        f"Run it again later, or take these files from {home} and put them into {folder}:{by_hand}"
+        f"Run the command again later, or download these files from {home} and put them into {folder}:{by_hand}"
     )

@@ -1,4 +1,4 @@
-"""Packed pictures: open them, lay them out as grids, save them."""
+"""Packed pictures: opens them, arranges them in grids, and saves them."""
 
 from __future__ import annotations
 
@@ -16,7 +16,10 @@ Pixels = npt.NDArray[np.uint8]
 
 
 class Joined:
-    """Arrays of pictures one after the other, read where they lie, since a memory map cannot span files."""
+    """Arrays of pictures that are indexed like one concatenated array.
+
+    Only the indexed pictures are copied. The arrays may be memory maps, and one memory map cannot span several files.
+    """
 
     def __init__(self, parts: Sequence[Pixels]) -> None:
         self._parts = parts
@@ -40,18 +43,18 @@ Faces = Pixels | Joined  # uint8, (N, image_size, image_size, nc)
 
 
 def open_split(faces: Path, split: str) -> Pixels:
-    """The faces of a split (train, valid, test), memory-mapped."""
+    """Opens the faces of a split (train, valid or test) as a memory map."""
     array: Pixels = np.load(faces / f"{split}.npy", mmap_mode="r")
     return array
 
 
 def open_all(faces: Path) -> Joined:
-    """The faces of all splits one after the other, memory-mapped."""
+    """Opens the faces of all splits, one split after the other, as memory maps."""
     return Joined([open_split(faces, split) for split in SPLITS])
 
 
 def grid(pictures: Pixels, columns: int, gap: int = 2) -> Pixels:
-    """Pictures (N, H, W, C), uint8, laid out row by row on white: (rows * H + gaps, columns * W + gaps, C)."""
+    """Arranges uint8 pictures (N, H, W, C) row by row on white: (rows * H + gaps, columns * W + gaps, C)."""
     n, height, width, channels = pictures.shape
     rows = -(-n // columns)
     sheet = np.full((rows * (height + gap) + gap, columns * (width + gap) + gap, channels), 255, np.uint8)
@@ -62,7 +65,7 @@ def grid(pictures: Pixels, columns: int, gap: int = 2) -> Pixels:
 
 
 def to_image(pixels: Pixels) -> Image.Image:
-    """(H, W, 1) or (H, W, 3), uint8, as a Pillow image."""
+    """Converts uint8 pixels (H, W, 1) or (H, W, 3) to a Pillow image."""
     return Image.fromarray(pixels[:, :, 0] if pixels.shape[2] == 1 else pixels)
 
 
@@ -72,14 +75,14 @@ def save_png(path: Path, pixels: Pixels) -> None:
 
 
 def choose(faces: Faces, count: int, seed: int) -> Pixels:
-    """At most `count` different faces, drawn at random by `seed`, in their old order."""
+    """Returns at most `count` different faces, chosen at random with `seed`, in their original order."""
     chosen = np.random.default_rng(seed).permutation(len(faces))[:count]
     picked: Pixels = faces[np.sort(chosen)]
     return picked
 
 
 def side_by_side(left: Pixels, right: Pixels, columns: int) -> Pixels:
-    """Two grids of pictures with white between them."""
+    """Arranges two grids of pictures side by side, with white between them."""
     sheets = grid(left, columns), grid(right, columns)
     height = max(len(sheet) for sheet in sheets)
     padded = [np.pad(s, ((0, height - len(s)), (0, 0), (0, 0)), constant_values=255) for s in sheets]
@@ -88,7 +91,7 @@ def side_by_side(left: Pixels, right: Pixels, columns: int) -> Pixels:
 
 
 def save_animation(path: Path, frames: list[Path], max_frames: int = 60) -> None:
-    """A GIF of picture files, at most `most` of them, evenly chosen, the last one shown longer."""
+    """Saves a GIF of at most `max_frames` picture files, evenly spaced: 0.25 s for each, 2.5 s for the last."""
     chosen = [frames[round(i)] for i in np.linspace(0, len(frames) - 1, min(max_frames, len(frames)))]
     pictures = [Image.open(frame).convert("RGB").quantize(256) for frame in chosen]
     milliseconds = [250] * (len(pictures) - 1) + [2500]

@@ -1,9 +1,8 @@
-"""The contract of data/raw: zip archives of pictures, pictures.parquet, one row a picture, and source.json.
+"""The format of data/raw: zip archives of pictures, pictures.parquet with one row per picture, and source.json.
 
-Columns: `archive` (a zip file in the same folder), `file` (the member's name in it), `split` (train,
-valid or test), `problem` (why the picture is not to be used; empty: nothing is known against it), then the
-source's own attributes, int8, 1 for present and -1 for absent as CelebA writes them, 0 for not said. The order
-of the rows is the order of the faces.
+The columns are `archive` (a zip file in the same folder), `file` (the member's name in it), `split` (train, valid or
+test), `problem` (why the picture must not be used; empty if no problem is known), and the source's own attributes as
+int8: 1 for present and -1 for absent, as in CelebA, and 0 for unknown. The faces of a split have the order of the rows.
 """
 
 from __future__ import annotations
@@ -23,11 +22,11 @@ from dcgan.system.files import atomic, write_json
 
 SPLITS = ("train", "valid", "test")
 _PICTURES, _SOURCE = "pictures.parquet", "source.json"
-COLUMNS = ["archive", "file", "split", "problem"]  # all others are attributes
+COLUMNS = ["archive", "file", "split", "problem"]  # all other columns are attributes
 
 
 class Source(NamedTuple):
-    """Whose pictures they are."""
+    """The origin of the pictures."""
 
     name: str
     licence: str
@@ -36,7 +35,11 @@ class Source(NamedTuple):
 
 
 def write_index(raw: Path, pictures: pd.DataFrame, source: Source) -> None:
-    """Writes what makes the folder `raw` readable to the crop; a table without problems may lack the column."""
+    """Writes pictures.parquet and source.json into the folder `raw`.
+
+    Args:
+        pictures: one row per picture; the column `problem` may be absent if no problem is known.
+    """
     if "problem" not in pictures:
         pictures = pictures.assign(problem="")
     attributes = [name for name in pictures.columns if name not in COLUMNS]
@@ -46,17 +49,17 @@ def write_index(raw: Path, pictures: pd.DataFrame, source: Source) -> None:
 
 
 def read_index(raw: Path) -> tuple[pd.DataFrame, Source]:
-    """What `write_index` wrote."""
+    """Reads the pictures and the source that `write_index` wrote."""
     return pd.read_parquet(raw / _PICTURES), Source(**json.loads((raw / _SOURCE).read_text()))
 
 
 def _unit(name: str) -> float:
-    """A number in [0, 1) that depends on the name alone."""
+    """Returns a number in [0, 1) that depends only on the name."""
     return int.from_bytes(hashlib.sha256(name.encode()).digest()[:8]) / 2**64
 
 
 def split_by_name(names: Sequence[str]) -> list[str]:
-    """Splits for a source that has none: 90 % train, 5 % valid, 5 % test, by hash of the name.
+    """Returns splits for a source that has none: 90 % train, 5 % valid and 5 % test, by hash of the name.
 
     A picture stays in its split when others are added or removed.
     """
@@ -64,7 +67,7 @@ def split_by_name(names: Sequence[str]) -> list[str]:
 
 
 def cut_off(split: str, pictures: pd.DataFrame) -> list[str]:
-    """The splits of `pictures`, with 5 % of those in train moved to `split`, which their source lacks."""
+    """Returns the splits of `pictures`, with 5 % of the train split moved to `split`, which the source lacks."""
     by_name = split_by_name(pictures["file"].tolist())
     return [
         split if old == "train" and cut == split else old for old, cut in zip(pictures["split"], by_name, strict=True)
@@ -72,7 +75,7 @@ def cut_off(split: str, pictures: pd.DataFrame) -> list[str]:
 
 
 def take(pictures: pd.DataFrame, limit: int | None) -> pd.DataFrame:
-    """At most `most` rows, chosen by hash of the file's name, in their old order; None: all of them."""
+    """Returns at most `limit` rows, chosen by hash of the file's name, in their original order; None: all rows."""
     if limit is None or limit >= len(pictures):
         return pictures
     chosen = pictures["file"].map(lambda name: _unit(f"take {name}")).nsmallest(limit).index
@@ -80,13 +83,13 @@ def take(pictures: pd.DataFrame, limit: int | None) -> pd.DataFrame:
 
 
 def zip_member(name: str) -> zipfile.ZipInfo:
-    """A stored member without a timestamp, so that the same pictures give the same archive."""
+    """Returns an uncompressed member with a fixed timestamp, so that equal pictures give equal archives."""
     return zipfile.ZipInfo(name, date_time=(1980, 1, 1, 0, 0, 0))
 
 
 def link_or_copy(source: Path, target: Path) -> None:
-    """Brings a kept file into place, without a second copy on the disk where the file system allows."""
+    """Creates `target` as a hard link to `source`, or as a copy if the file system does not allow the link."""
     try:
-        os.link(source.resolve(), target)  # the file itself, where the user has put a link
+        os.link(source.resolve(), target)  # `source` may be a symbolic link; this links its target
     except OSError:
         shutil.copyfile(source, target)

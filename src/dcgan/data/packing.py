@@ -1,7 +1,7 @@
-"""Every picture of data/raw as a face in packed arrays, by all cores and in bounded memory.
+"""Crops every picture of data/raw to a face, and packs the faces into arrays, on all cores and in bounded memory.
 
-Threads, not processes: reading, decoding, resizing and hashing leave the interpreter free, and one process imports
-torch and reads the archive's directory once.
+The workers are threads, not processes: reading, decoding, resizing and hashing release the interpreter lock, and one
+process imports torch and reads the archive's directory only once.
 """
 
 from __future__ import annotations
@@ -27,36 +27,36 @@ from dcgan.system.errors import UserError
 from dcgan.system.processor import cores
 from dcgan.system.progress import progress
 
-# Pictures that a thread takes at a time. Few enough to bound the memory, and for their squared levels to add up to
-# less than 2**24, to which float32 counts exactly.
+# Pictures per task of a worker thread. The number bounds the memory. It also keeps the sums of squared levels below
+# 2**24, up to which float32 represents every integer.
 _CHUNK = 64
-_BATCH_BYTES = 1 << 25  # of squares that are resized in one go
+_BATCH_BYTES = 1 << 25  # limit for the squares that are resized in one call
 
 Sums = npt.NDArray[np.float64]
 
 
 class Cropped(NamedTuple):
-    """What became of some pictures."""
+    """The result of cropping some pictures."""
 
-    results: list[bytes | str]  # a hash of each face's pixels, or the reason why the picture is none
-    total: Sums  # of the faces' levels, (H, W, C)
-    total_squared: Sums  # of the levels' squares, (H, W, C)
+    results: list[bytes | str]  # SHA-256 of each face's pixels, or why the picture cannot be used
+    total: Sums  # sum of the faces' levels, (H, W, C)
+    total_squared: Sums  # sum of the squared levels, (H, W, C)
 
     @property
     def digests(self) -> list[bytes]:
-        """The hashes of the faces among them."""
+        """The hashes of the faces, without the pictures that cannot be used."""
         return [result for result in self.results if isinstance(result, bytes)]
 
 
 class _Job(NamedTuple):
-    """Where a split's pictures are, what they are to become, and where they go."""
+    """Where the pictures of a split are, how to crop them, and where to write the faces."""
 
-    archives: dict[str, Archive]
-    array: Path  # an .npy file
-    begin: int  # of its pictures in the file, in bytes
+    archives: dict[str, Archive]  # by file name
+    array: Path  # the .npy file of the faces
+    begin: int  # offset of the first face in that file, in bytes
     crop_size: int | None
     shape: tuple[int, int, int]  # of a face
-    stop: threading.Event  # nothing more is to be done
+    stop: threading.Event  # set to skip the remaining pictures
 
 
 def pack(
@@ -68,24 +68,24 @@ def pack(
     max_bad_fraction: float,
     workers: int | None = None,
 ) -> dict[str, Cropped]:
-    """Crops every picture of `raw` into the new folder `faces`; returns what was found, for each split.
+    """Crops every picture of `raw` into the new folder `faces`, and returns the result for each split.
 
-    Writes train.npy, valid.npy and test.npy, uint8 of shape (N, image_size, image_size, nc), and
-    faces.parquet, one row a face in the order of the arrays: file, split, attributes. The bytes do not
-    depend on the number of `workers` (threads; None: one a core).
+    Writes train.npy, valid.npy and test.npy, uint8 of shape (N, image_size, image_size, nc), and faces.parquet, which
+    has one row per face in the order of the arrays: file, split, attributes. The bytes do not depend on the number of
+    `workers` (threads; None: one per core).
 
     Raises:
         UserError: there are no pictures, or more than `max_bad_fraction` of them cannot be used.
     """
     pictures, _ = read_index(raw)
     if pictures.empty:
-        raise UserError("dataset: it holds no pictures.")
+        raise UserError("dataset: it holds no pictures; give another.")
     faces.mkdir(parents=True)
     archives = {name: _open(raw / name) for name in pictures["archive"].unique()}
     shape = (image_size, image_size, nc)
     cropped, kept, bad = {}, [], []
     threads = torch.get_num_threads()
-    torch.set_num_threads(1)  # each core has a worker already
+    torch.set_num_threads(1)  # the workers already use every core
     stop = threading.Event()
     with concurrent.futures.ThreadPoolExecutor(workers or cores()) as pool:
         try:
@@ -100,13 +100,14 @@ def pack(
                 kept.append(rows[good])
                 bad += unusable(rows, cropped[split])
         finally:
-            stop.set()  # Ctrl-C does not wait for what is half done
+            stop.set()  # after Ctrl-C, running tasks end early
             pool.shutdown(cancel_futures=True)
             torch.set_num_threads(threads)
     if len(bad) > max_bad_fraction * len(pictures):
         raise UserError(
-            f"max_bad_fraction: {len(bad)} of {len(pictures)} pictures cannot be used, more than {max_bad_fraction:g} "
-            f"of them; the first is {bad[0]['file']}: {bad[0]['reason']}. Repair or remove them, or raise the key."
+            f"max_bad_fraction: {len(bad)} of {len(pictures)} pictures cannot be used, a share above "
+            f"{max_bad_fraction:g} (the first is {bad[0]['file']}: {bad[0]['reason']}); "
+            "repair or remove them, or raise the value."
         )
     pd.concat(kept).drop(columns=["archive", "problem"]).to_parquet(faces / "faces.parquet", index=False)
     return cropped
@@ -116,11 +117,13 @@ def _open(path: Path) -> Archive:
     try:
         return Archive(path)
     except (zipfile.BadZipFile, FileNotFoundError):
-        raise UserError(f"{path}: it is no zip file any more; `dvc repro --force download` makes it anew.") from None
+        raise UserError(
+            f"{path}: it is missing or not a zip file; create it again with `dvc repro --force download`."
+        ) from None
 
 
 def unusable(rows: pd.DataFrame, cropped: Cropped) -> list[dict[str, str]]:
-    """File and reason of each picture that is no face."""
+    """Returns file and reason of each picture that cannot be used."""
     results = zip(rows["file"], cropped.results, strict=True)
     return [{"file": file, "reason": result} for file, result in results if isinstance(result, str)]
 
@@ -138,7 +141,7 @@ def _pack_split(pool: concurrent.futures.Executor, job: _Job, rows: pd.DataFrame
 
 
 def _portions(pool: concurrent.futures.Executor, job: _Job, rows: pd.DataFrame) -> Iterator[Cropped]:
-    """What the workers found, in order; only a few portions wait at a time."""
+    """Yields the results of the workers, in the order of `rows`; only a few wait at a time."""
     waiting: list[concurrent.futures.Future[Cropped]] = []
     members = list(zip(rows["archive"], rows["file"], rows["problem"], strict=True))
     for start in range(0, len(members), _CHUNK):
@@ -150,7 +153,7 @@ def _portions(pool: concurrent.futures.Executor, job: _Job, rows: pd.DataFrame) 
 
 
 def _crop(job: _Job, start: int, members: list[tuple[str, str, str]]) -> Cropped:
-    """Writes members (archive, file, problem) as faces to the places from `start` on; black where there is none."""
+    """Writes the faces of members (archive, file, problem) to the rows from `start` on; unusable pictures are black."""
     block = np.zeros((len(members), *job.shape), np.uint8)
     results: list[bytes | str] = [problem for _, _, problem in members]
 
@@ -171,7 +174,7 @@ def _crop(job: _Job, start: int, members: list[tuple[str, str, str]]) -> Cropped
         block[places] = shrink(batch, job.shape[0])
         for i in places:
             results[i] = hashlib.sha256(block[i]).digest()
-    with job.array.open("r+b") as file:  # not mapped: a full disk is an error to be caught, not a signal
+    with job.array.open("r+b") as file:  # no memory map, so that a full disk raises an error and no signal
         file.seek(job.begin + start * block[0].nbytes)
         file.write(block.data)
     levels = block.astype(np.float32)
@@ -179,7 +182,7 @@ def _crop(job: _Job, start: int, members: list[tuple[str, str, str]]) -> Cropped
 
 
 def _batches(squares: Iterator[tuple[int, Pixels]]) -> Iterator[tuple[list[int], Pixels]]:
-    """Squares of one size that follow each other, together with their numbers; not too many at a time."""
+    """Groups consecutive squares of the same size into batches of limited size; yields (numbers, squares)."""
     places: list[int] = []
     batch = np.empty((0, 0, 0, 0), np.uint8)
     for i, one in squares:
@@ -195,7 +198,7 @@ def _batches(squares: Iterator[tuple[int, Pixels]]) -> Iterator[tuple[list[int],
 
 
 def _create(path: Path, shape: tuple[int, ...]) -> int:
-    """An array of zeros, uint8, to be written into; returns where in the file it begins."""
+    """Creates an .npy file of uint8 zeros, to be overwritten; returns the offset of the array in bytes."""
     with path.open("wb") as file:
         np.lib.format.write_array_header_1_0(file, {"descr": "|u1", "fortran_order": False, "shape": shape})
         begin = file.tell()
@@ -204,7 +207,7 @@ def _create(path: Path, shape: tuple[int, ...]) -> int:
 
 
 def _keep(path: Path, good: npt.NDArray[np.bool_]) -> None:
-    """Writes the array anew without the pictures that are not `good`."""
+    """Rewrites the array at `path` with only the faces that are `good`."""
     old, shorter = np.load(path, mmap_mode="r"), path.with_suffix(".shorter")
     begin = _create(shorter, (int(good.sum()), *old.shape[1:]))
     with shorter.open("r+b") as file:

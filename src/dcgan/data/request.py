@@ -1,4 +1,4 @@
-"""What a source of pictures is asked for."""
+"""The request that every data source receives."""
 
 from __future__ import annotations
 
@@ -7,11 +7,11 @@ from typing import NamedTuple
 
 
 class Request(NamedTuple):
-    """The arguments of every source's `bring`; a source takes of them what it needs."""
+    """The arguments of every source's `bring`; a source uses those that it needs."""
 
-    size: int | None  # how many pictures to draw; or the most to take, chosen by hash of their names, None: all
-    seed: int  # of pictures that are drawn
-    downloads: Path  # fetched files are kept there, and files put there by hand are found
-    folder: Path  # the user's own pictures, ...
-    inventory: Path  # ... and their list
-    mirror: str | None  # the user's own server of the published files
+    size: int | None  # number of pictures to draw, or maximum number to take by hash of their names; None: all
+    seed: int  # of the drawn pictures
+    downloads: Path  # folder of the fetched files, and of files put there by hand
+    folder: Path  # the user's own pictures
+    inventory: Path  # list of the user's own pictures
+    mirror: str | None  # address of the user's own server with the published files

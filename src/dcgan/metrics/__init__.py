@@ -1,4 +1,5 @@
-"""How good generated pictures are: feature networks, distances between their features, scores.
+"""Quality metrics of generated pictures: feature networks, distances between features, and scores.
 
-In come pictures, real and generated; out go numbers with their protocol, and the pictures' nearest neighbours.
+Input: real and generated pictures. Output: numbers with their protocol, and the nearest neighbours of generated
+pictures.
 """

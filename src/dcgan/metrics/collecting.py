@@ -1,4 +1,4 @@
-"""From pictures to what all metrics are made of: statistics of all features, and features themselves."""
+"""The inputs of all metrics: the features of pictures, and their statistics."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from dcgan.system.errors import UserError
 from dcgan.system.progress import progress
 from dcgan.system.ranks import ALONE, Ranks
 
-Pictures = Callable[[slice], Tensor]  # those of these numbers, uint8 (N, H, W, C), on any device
+Pictures = Callable[[slice], Tensor]  # the pictures with these numbers, uint8 (N, H, W, C), on any device
 
 
 def collect(
@@ -28,13 +28,13 @@ def collect(
     ranks: Ranks = ALONE,
     shown: bool = True,
 ) -> Statistics:
-    """Statistics of the features of `count` pictures, seen BATCH at a time.
+    """Returns the statistics of the features of `count` pictures, computed BATCH pictures at a time.
 
     Args:
-        what: they are, for the progress and for errors.
-        into: (K, D) with K up to `count`; is given the features of the first K pictures.
-        ranks: each takes its turns, and gets all of them.
-        shown: whether the progress is.
+        what: name of the pictures, for the progress and for errors.
+        into: (K, D) with K up to `count`; receives the features of the first K pictures.
+        ranks: share the batches; each rank gets the features of all pictures.
+        shown: whether the progress is shown.
 
     Raises:
         UserError: there are fewer than two pictures, or their features are not finite.
@@ -52,17 +52,20 @@ def collect(
 
 
 def _in_order(network: FeatureNetwork, pictures: Pictures, count: int, what: str, ranks: Ranks) -> Iterator[Tensor]:
-    """The features of all batches in their order, whoever computed them, so that sums do not depend on the ranks."""
+    """Yields the features of all batches in order.
+
+    All ranks get the batches of all ranks in this order, so that sums do not depend on the number of ranks.
+    """
     starts = range(0, count, BATCH)
     rounds = range(0, len(starts), ranks.count)
     unit = "batches" if ranks.count == 1 else f"rounds of {ranks.count} batches"
     for first in progress(rounds, len(rounds), what, unit) if what and ranks.writes else rounds:
-        turn = min(first + ranks.rank, len(starts) - 1)  # at the end some repeat the last batch, to no use
+        turn = min(first + ranks.rank, len(starts) - 1)  # spare ranks repeat the last batch, unused
         features = network.features(pictures(slice(starts[turn], min(starts[turn] + BATCH, count))))
         for start, batch in zip(starts[first : first + ranks.count], ranks.all_gather(features, BATCH), strict=False):
             yield batch[: count - start]
 
 
 def of_faces(faces: Faces) -> Pictures:
-    """Packed faces."""
-    return lambda numbers: torch.from_numpy(np.array(faces[numbers]))  # a copy, since torch wants what can be written
+    """Returns packed faces as `Pictures`."""
+    return lambda numbers: torch.from_numpy(np.array(faces[numbers]))  # a copy, since torch needs a writable array

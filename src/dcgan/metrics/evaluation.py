@@ -1,4 +1,4 @@
-"""The evaluation of a generator: how far its faces are from real ones, and what to compare that with."""
+"""The evaluation of a generator: how far its faces are from real ones, and baselines to compare with."""
 
 from __future__ import annotations
 
@@ -23,32 +23,32 @@ from dcgan.system.errors import UserError
 from dcgan.system.files import significant
 from dcgan.system.ranks import ALONE, Ranks
 
-LEAST_FOR_FID = 10_000  # samples, by the authors of FID (github.com/bioinf-jku/TTUR)
-GREY = 128  # the level of a grey picture
-UNTRAINED_SAMPLES = 2000  # at most: an order of magnitude is all that is asked of it
+LEAST_FOR_FID = 10_000  # samples, recommended by the authors of FID (github.com/bioinf-jku/TTUR)
+GREY = 128  # level of the grey pictures
+UNTRAINED_SAMPLES = 2000  # at most; this baseline needs only an order of magnitude
 logger = logging.getLogger(__name__)
-_SHOWN, _NEIGHBOURS = 8, 5  # rows of the picture of neighbours, and training faces in each
+_SHOWN, _NEIGHBOURS = 8, 5  # rows in the picture of neighbours, and training faces beside each generated face
 
 
 @dataclass(frozen=True)
 class Training:
-    """The train split, in which copies are looked for."""
+    """The train split, which is searched for copies."""
 
     faces: Faces
-    features: Features  # (N, D), of all of them
-    without_test: bool  # the test split was not trained on too
+    features: Features  # (N, D), of all faces
+    without_test: bool  # whether the test split was left out of the training
 
 
 @dataclass(frozen=True)
 class Evaluation:
-    """What was measured, and what stands beside it."""
+    """The metrics with their protocol, and a picture of nearest neighbours."""
 
     metrics: dict[str, Any]
     neighbours: Pixels  # generated faces and their nearest training faces
 
 
 def untrained(generator: Generator, seed: int) -> Generator:
-    """A generator of the same shape before its first step."""
+    """Returns an untrained generator with the same settings, on the same device."""
     fresh, _ = build(generator.settings, random_state(seed, "weights"))
     latents = (draw_latents(generator.settings, 128, random_state(seed, "batch norm", i)) for i in range(4))
     estimate_batch_norm(fresh, latents)
@@ -66,24 +66,24 @@ def evaluate(
     training: Training,
     ranks: Ranks = ALONE,
 ) -> Evaluation | None:
-    """The distances and scores of `samples` generated faces beside the real ones of `split`.
+    """Computes the distances and scores of `samples` generated faces against the real faces of `split`.
 
-    The Frechet distance is that of the first draw; `_mean` and `_std` are of `repeats` draws. Beside it stand those of
-    an untrained generator and of grey pictures, which anything trained must undercut, and the floor: that of the test
-    split to the train split, about what a perfect generator would score with as few pictures. Kernel distance,
-    precision, recall, density and coverage are of at most 10,000 features a side, and left out where there are too
-    few. They are called `fid` and `kid` only for pytorch-fid's Inception with its published weights.
+    The Frechet distance is that of the first draw; `_mean` and `_std` are over `repeats` draws. Three baselines are
+    `_untrained` and `_grey`, of an untrained generator and of grey pictures, which a trained generator must undercut,
+    and `_floor`, of the test split against the train split, about what a perfect generator would score with as few
+    pictures. The other scores use at most 10,000 features a side, and are left out if there are too few. The distances
+    are called `fid` and `kid` only for pytorch-fid's Inception with its published weights.
 
     Args:
-        reference: what is known of a split.
-        training: the faces that were trained on, to look for copies.
-        ranks: all call this alike; rank 0 gets the result, the others None.
+        reference: returns the reference of a split, or None if it has too few faces.
+        training: the train split, to search for copies.
+        ranks: all call this function; rank 0 gets the result, the others None.
 
     Raises:
-        UserError: the split has fewer than two faces.
+        UserError: the split has fewer than two faces, or some features are not finite.
     """
     if network.is_fid and samples < LEAST_FOR_FID and ranks.writes:
-        logger.warning("fid_samples: %d are few; a FID is quoted of 10,000 or more, mostly 50,000.", samples)
+        logger.warning("fid_samples: %d is low; FID is reported for 10,000 samples or more, mostly 50,000.", samples)
     real, train, test = (reference(name) for name in (split, "train", "test"))
     if real is None:
         raise UserError(f"fid_split: {split} has fewer than 2 faces in this data set; give train or all.")
@@ -118,16 +118,16 @@ def evaluate(
 
 
 class _Drawn(NamedTuple):
-    """Features of what is measured and of what it is compared with."""
+    """Features and statistics of the generated faces, and statistics of the baselines."""
 
-    features: npt.NDArray[np.float32]  # (N, D), the first N of the first draw, N up to COMPARED
+    features: npt.NDArray[np.float32]  # (N, D), of the first N faces of the first draw, N up to COMPARED
     draws: list[Statistics]
     untrained: Statistics
     grey: Statistics
 
 
 def _draw(generator: Generator, network: FeatureNetwork, samples: int, repeats: int, seed: int, ranks: Ranks) -> _Drawn:
-    """Generates the pictures and collects their features; all ranks share the work, and rank 0 has what came of it."""
+    """Generates the pictures and collects their features; all ranks share the work and get the result."""
     features = np.empty((min(samples, COMPARED), network.dimensions), np.float32)
     draws = [
         collect(
@@ -138,7 +138,7 @@ def _draw(generator: Generator, network: FeatureNetwork, samples: int, repeats: 
     poor = generated(untrained(generator, seed), seed)
     of_untrained = collect(network, poor, min(samples, UNTRAINED_SAMPLES), "untrained generator", None, ranks)
     side, nc = generator.settings.image_size, generator.settings.nc
-    grey = torch.full((2, side, side, nc), GREY, dtype=torch.uint8)  # two are as good as more
+    grey = torch.full((2, side, side, nc), GREY, dtype=torch.uint8)  # two suffice, since all are equal
     return _Drawn(
         features, draws, of_untrained, collect(network, lambda numbers: grey[numbers], 2, "grey", shown=False)
     )
@@ -147,7 +147,7 @@ def _draw(generator: Generator, network: FeatureNetwork, samples: int, repeats: 
 def _distances(
     name: str, drawn: _Drawn, real: Reference, train: Reference | None, test: Reference | None
 ) -> dict[str, float | None]:
-    """The Frechet distance of the first draw, mean and spread over all of them, and what they are compared with."""
+    """Returns the Frechet distance of the first draw, the mean and spread over all draws, and the baselines."""
     distances = [frechet_distance(statistics, real.statistics) for statistics in drawn.draws]
     floor = {f"{name}_floor": frechet_distance(test.statistics, train.statistics)} if train and test else {}
     return {
@@ -161,6 +161,7 @@ def _distances(
 
 
 def _described(network: FeatureNetwork) -> dict[str, str]:
+    """Returns the feature network, its weights and its arithmetic, for the protocol."""
     return {
         "network": network.name,
         "weights_sha256": network.weights_sha256,
@@ -169,6 +170,7 @@ def _described(network: FeatureNetwork) -> dict[str, str]:
 
 
 def _counts(split: str, real: Reference, test: Reference | None) -> dict[str, Any]:
+    """Returns the reference split and the numbers of real faces, for the protocol."""
     return {
         "reference_split": split,
         "reference_count": real.statistics.count,
@@ -178,7 +180,7 @@ def _counts(split: str, real: Reference, test: Reference | None) -> dict[str, An
 
 
 def _scores(real: Features, drawn: Features, kernel_name: str) -> dict[str, float]:
-    """Kernel distance and neighbours' scores, those for which there are enough features."""
+    """Returns the kernel distance and the nearest-neighbour scores for which there are enough features."""
     fewest = min(len(real), len(drawn))
     metrics: dict[str, float] = {}
     if fewest >= kernel.LEAST:
@@ -192,11 +194,14 @@ def _scores(real: Features, drawn: Features, kernel_name: str) -> dict[str, floa
 def _picture(
     faces: Pictures, rows: npt.NDArray[np.intp], apart: npt.NDArray[np.float64], training_faces: Faces
 ) -> Pixels:
-    """On the left the first generated faces, on the right those nearest to a training face; beside each its nearest.
+    """Returns a picture of generated faces, each followed by its nearest training faces.
+
+    On the left are the first generated faces, on the right the generated faces that are nearest to a training face.
 
     Args:
-        rows: (N, K), which training faces are nearest to each generated one.
-        apart: (N,), its distance to the first of them.
+        faces: the generated faces.
+        rows: (N, K), numbers of the K nearest training faces of each generated face.
+        apart: (N,), distance of each generated face to its nearest training face.
     """
 
     def sheet(numbers: npt.NDArray[np.intp]) -> Pixels:

@@ -1,6 +1,6 @@
 """The networks whose features are compared, always in float32.
 
-`inception` is pytorch-fid's InceptionV3: with its published weights the only one that may be called FID.
+`inception` is pytorch-fid's InceptionV3. Only its distance, with its published weights, may be called FID.
 """
 
 from __future__ import annotations
@@ -23,46 +23,50 @@ from dcgan.system.choices import FidNetwork
 from dcgan.system.errors import UserError
 from dcgan.system.files import sha256
 
-BATCH = 64  # pictures at a time
+BATCH = 64  # pictures per batch
 _DIMENSIONS = {"inception": 2048, "efficientnet_lite0": 1280}
-_EFFICIENTNET_SIDE = 128  # pixels; at 224 it hardly sees blur, and is three times as slow
+_EFFICIENTNET_SIDE = 128  # pixels; at 224 the network hardly reacts to blur, and is three times as slow
 
 
 @dataclass(frozen=True)
 class FeatureNetwork:
-    """A network from pictures to features, and the hash of its weights."""
+    """A network that maps pictures to features, and the hash of its weights."""
 
     name: FidNetwork
     weights_sha256: str
-    module: nn.Module  # (N, 3, H, W) in [0, 1] to (N, D)
+    module: nn.Module  # maps (N, 3, H, W) in [0, 1] to (N, D)
     dimensions: int  # D
-    graph: nn.Module | None = None  # the same, compiled for batches of BATCH pictures
+    graph: nn.Module | None = None  # `module`, compiled for batches of BATCH pictures
 
     @property
     def is_fid(self) -> bool:
-        """Whether distances of its features are those that FID and KID are defined by."""
+        """Whether this is the network, with the weights, that FID and KID are defined by."""
         return self.name == "inception" and self.weights_sha256 == SHA256["inception"]
 
     @property
     def distance_name(self) -> str:
-        """Under which name metrics.json has the distance of its features."""
+        """The name in metrics.json of the Frechet distance between features of this network."""
         return FID if self.is_fid else FRECHET_DISTANCE
 
     @torch.inference_mode()
     def features(self, pictures: Tensor) -> Tensor:
-        """Features (N, D), float32, of pictures, uint8 (N, H, W, C); grey ones are shown in three channels."""
+        """Returns the features (N, D), float32, of pictures, uint8 (N, H, W, C).
+
+        Grey pictures are repeated in three channels.
+        """
         device = next(self.module.parameters()).device
-        module = self.module if self.graph is None or len(pictures) != BATCH else self.graph  # a size is a compilation
+        # The graph takes only batches of BATCH pictures, since each further size would have to be compiled.
+        module = self.module if self.graph is None or len(pictures) != BATCH else self.graph
         levels = pictures.to(device).permute(0, 3, 1, 2).float().div_(255)
         features: Tensor = module(levels.expand(-1, 3, -1, -1))
         return features
 
 
 class _InceptionFeatures(nn.Module):
-    """pytorch-fid's network: resizes to 299 bilinearly without antialiasing, scales to [-1, 1], pools."""
+    """pytorch-fid's network, which resizes bilinearly to 299x299 without antialiasing, scales to [-1, 1] and pools."""
 
     def __init__(self, weights: Path) -> None:
-        from pytorch_fid import inception  # with torchvision, which takes seconds to import
+        from pytorch_fid import inception  # here, since it imports torchvision, which takes seconds
 
         def read(url: str, progress: bool = True) -> dict[str, Tensor]:
             state: dict[str, Tensor] = torch.load(weights, map_location="cpu", weights_only=True)
@@ -70,7 +74,7 @@ class _InceptionFeatures(nn.Module):
 
         super().__init__()
         block = inception.InceptionV3.BLOCK_INDEX_BY_DIM[_DIMENSIONS["inception"]]
-        # pytorch-fid has no argument for the file: its download is replaced by a read of it, without pickle.
+        # pytorch-fid has no argument for the file, so its download is replaced by a safe read (weights_only).
         with mock.patch.object(inception, "load_state_dict_from_url", read):
             self.network = inception.InceptionV3([block])
 
@@ -80,7 +84,7 @@ class _InceptionFeatures(nn.Module):
 
 
 class _EfficientNetFeatures(nn.Module):
-    """Pooled features of pictures resized bilinearly to 128 and scaled to [-1, 1]."""
+    """EfficientNet-Lite0, which resizes bilinearly to 128x128, scales to [-1, 1] and pools."""
 
     def __init__(self, weights: Path) -> None:
         super().__init__()
@@ -93,7 +97,7 @@ class _EfficientNetFeatures(nn.Module):
         return features.mean(dim=(2, 3))
 
 
-# Which BatchNorm follows which convolution, in any module of both networks that has both.
+# Attribute names of convolutions and of the BatchNorms that follow them, in the modules of both networks.
 _FOLLOWS = {
     "conv": "bn", "_conv_stem": "_bn0", "_expand_conv": "_bn0", "_depthwise_conv": "_bn1", "_project_conv": "_bn2",
     "_conv_head": "_bn1",
@@ -101,7 +105,7 @@ _FOLLOWS = {
 
 
 def fold_batch_norm(network: nn.Module) -> None:
-    """Multiplies each BatchNorm into the convolution before it: the same function, less memory moved."""
+    """Merges each BatchNorm into the convolution before it: the function is the same, with less memory traffic."""
     for module in list(network.modules()):
         for convolution, norm in _FOLLOWS.items():
             if hasattr(module, convolution) and isinstance(getattr(module, norm, None), nn.BatchNorm2d):
@@ -110,25 +114,28 @@ def fold_batch_norm(network: nn.Module) -> None:
 
 
 def load(name: FidNetwork, weights: Path, device: torch.device, compiled: bool = False) -> FeatureNetwork:
-    """A feature network on `device`.
+    """Loads a feature network onto `device`.
 
     Args:
-        weights: its file; whether it is the published one is left to the caller (`weights.verify`).
-        compiled: for the CPU: a graph by torch.compile, which takes a C++ compiler and a minute, and rounds otherwise.
+        weights: file of the weights; the caller checks whether it is the published one (`weights.verify`).
+        compiled: for the CPU: also compile the network with torch.compile, which needs a C++ compiler, takes a minute,
+            and rounds differently.
 
     Raises:
-        UserError: the file holds no weights of this network, or there is no compiler.
+        UserError: the file holds no weights of this network, or there is no C++ compiler.
     """
     if compiled and not any(shutil.which(c) for c in (os.environ.get("CXX", "c++"), "g++", "clang++")):
-        raise UserError("fid_compile: there is no C++ compiler here; install g++, or give false.")
+        raise UserError("fid_compile: no C++ compiler was found; install g++, or set fid_compile to false.")
     try:
         module: nn.Module = (_InceptionFeatures if name == "inception" else _EfficientNetFeatures)(weights)
     except (OSError, MemoryError):
         raise
-    except Exception as error:  # whatever torch.load and load_state_dict make of a wrong file
-        raise UserError(f"{weights}: it holds no weights of {name} ({type(error).__name__}); take another.") from None
+    except Exception as error:  # torch.load and load_state_dict raise many exceptions on a wrong file
+        raise UserError(
+            f"{weights}: it holds no weights of {name} ({type(error).__name__}); give another file."
+        ) from None
     module.eval().requires_grad_(False)
-    fold_batch_norm(module.double())  # rounded once, at its end
+    fold_batch_norm(module.double())  # in float64, to round only once, at the end
     module.float().to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
     graph = (
         cast(nn.Module, torch.compile(module, options={"freezing": True, "deterministic": True})) if compiled else None

@@ -1,7 +1,7 @@
-"""The kernel distance between two sets of features (Binkowski et al. 2018, arXiv 1801.01401); with Inception, KID.
+"""The kernel distance between two sets of features (Binkowski et al. 2018, arXiv 1801.01401); KID with Inception.
 
-The squared maximum mean discrepancy under a cubic kernel. Unlike the Frechet distance its estimate has no bias, so
-that it can be compared over different numbers of samples.
+It is the squared maximum mean discrepancy under a cubic kernel. Unlike the estimate of the Frechet distance, its
+estimate has no bias, so values from different numbers of samples can be compared.
 """
 
 from __future__ import annotations
@@ -13,25 +13,27 @@ import numpy.typing as npt
 
 Array = npt.NDArray[np.float64]
 Features = npt.NDArray[np.floating]
-LEAST = 4  # features a side: two groups of two
-_GROUPS = 20  # of the jackknife
+LEAST = 4  # features a side, for two groups of two
+_GROUPS = 20  # of the jackknife, at most
 
 
 class KernelDistance(NamedTuple):
+    """The squared maximum mean discrepancy and its standard error."""
+
     value: float
     standard_error: float
 
 
 def kernel(x: Array, y: Array) -> Array:
-    """(x . y / D + 1)^3 for each pair of rows of (N, D) and (M, D): (N, M) (section 4)."""
+    """Returns (x . y / D + 1)^3 for each pair of rows of (N, D) and (M, D), as (N, M) (section 4)."""
     return np.power(x @ y.T / x.shape[1] + 1, 3)
 
 
 def kernel_distance(a: Features, b: Features) -> KernelDistance:
-    """The unbiased estimate over all pairs of (N, D) and (M, D), each of at least LEAST rows.
+    """Returns the unbiased estimate over all pairs of rows of (N, D) and (M, D), each with at least LEAST rows.
 
-    It is what the mean over random subsets, by which KID is mostly quoted, converges to. The standard error is that
-    of a jackknife, which leaves a twentieth of both sets out at a time.
+    KID is mostly reported as the mean over random subsets, which converges to this value. The standard error is that of
+    a jackknife, which leaves out a twentieth of both sets at a time (more if a set has fewer than 40 rows).
     """
     groups = min(_GROUPS, len(a) // 2, len(b) // 2)
     parts_a, parts_b = (np.array_split(np.asarray(x), groups) for x in (a, b))
@@ -49,7 +51,10 @@ def kernel_distance(a: Features, b: Features) -> KernelDistance:
 
 
 def _sums(of: list[Features], to: list[Features]) -> Array:
-    """The kernel summed over all pairs of two groups, for each two groups; without a feature's pair with itself."""
+    """Returns the kernel summed over all pairs of rows of two groups, for each pair of groups, (len(of), len(to)).
+
+    If `of` is `to`, pairs of a row with itself are left out.
+    """
     sums = np.empty((len(of), len(to)))
     for i, x in enumerate(of):
         for j, y in enumerate(to):

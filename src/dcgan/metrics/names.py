@@ -1,4 +1,4 @@
-"""The names in metrics.json of the distance, and of the settings that it was measured with."""
+"""The names in metrics.json of the distance and of the settings that it was measured with."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 FID, FRECHET_DISTANCE = "fid", "frechet_distance"
-# By the parameter's name.
+# From names in params.yaml to names in metrics.json.
 SETTINGS = {
     "fid_network": "network",
     "fid_samples": "samples",
@@ -16,5 +16,5 @@ SETTINGS = {
 
 
 def distance_name(metrics: Mapping[str, Any]) -> str:
-    """FID where pytorch-fid's network and weights were used, otherwise FRECHET_DISTANCE."""
+    """Returns FID if pytorch-fid's network and weights were used, otherwise FRECHET_DISTANCE."""
     return FID if FID in metrics else FRECHET_DISTANCE

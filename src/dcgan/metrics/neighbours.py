@@ -1,6 +1,6 @@
-"""What nearest neighbours say of two sets of features: fidelity, variety, and whether faces were learnt by heart.
+"""Nearest-neighbour scores of two sets of features: fidelity, variety and memorisation.
 
-Distances are Euclidean, taken in float64, and closed balls hold their edge: a distance equal to the radius is inside.
+Distances are Euclidean, in float64. Balls are closed: a distance equal to the radius is inside.
 """
 
 from __future__ import annotations
@@ -16,13 +16,16 @@ Features = npt.NDArray[np.floating]
 PRECISION_RECALL_NEIGHBOUR = 3  # Kynkäänniemi et al. 2019, section 3
 DENSITY_COVERAGE_NEIGHBOUR = 5  # Naeem et al. 2020, section 3
 LEAST = 1 + DENSITY_COVERAGE_NEIGHBOUR  # features a side
-_ROWS = 1000  # of a block of distances
-_SAME = 1e-12  # a share of a squared length, or of a squared distance, that is rounding
+_ROWS = 1000  # rows in a block of distances
+_SAME = 1e-12  # share of a squared length or distance that counts as rounding
 
 
 class Scores(NamedTuple):
-    """`precision` and `recall` (Kynkäänniemi et al. 2019, arXiv 1904.06991, eq. 2), k = 3; `density` and `coverage`
-    (Naeem et al. 2020, arXiv 2002.09797, section 3), k = 5. All in [0, 1] but density, which can exceed 1."""
+    """Precision, recall, density and coverage. All are in [0, 1], except density, which can exceed 1.
+
+    `precision` and `recall` follow Kynkäänniemi et al. 2019 (arXiv 1904.06991, eq. 2), with k = 3. `density` and
+    `coverage` follow Naeem et al. 2020 (arXiv 2002.09797, section 3), with k = 5.
+    """
 
     precision: float
     recall: float
@@ -31,7 +34,7 @@ class Scores(NamedTuple):
 
 
 def scores(real: Features, generated: Features) -> Scores:
-    """The scores of (N, D) real and (M, D) generated features, each of at least LEAST rows."""
+    """Returns the scores of real (N, D) and generated (M, D) features, each with at least LEAST rows."""
     near, far = PRECISION_RECALL_NEIGHBOUR, DENSITY_COVERAGE_NEIGHBOUR
     real_near, real_far = _radii(real, near, far)
     (generated_near,) = _radii(generated, near)
@@ -52,10 +55,13 @@ def scores(real: Features, generated: Features) -> Scores:
 
 
 def nearest(of: Features, among: Features, count: int = 1) -> tuple[npt.NDArray[np.intp], Array]:
-    """For each row of (N, D) its nearest rows of (M, D), nearest first: their numbers and distances.
+    """Finds the nearest rows of `among` (M, D) for each row of `of` (N, D).
 
-    Both are (N, K), with K = `count`, or M if that is less. Of those that are equally near, to the digits of float32,
-    the first comes first. `among` is read once, a block at a time.
+    `among` is read once, a block at a time.
+
+    Returns:
+        The numbers and the distances of the nearest rows, nearest first. Both are (N, K), where K is the smaller of
+        `count` and M. Rows that are equally near in float32 are in the order of `among`.
     """
     numbers, best = np.zeros((len(of), 0), np.intp), np.zeros((len(of), 0))
     for rows, squared in _blocks(among, of):
@@ -69,25 +75,25 @@ def nearest(of: Features, among: Features, count: int = 1) -> tuple[npt.NDArray[
 
 
 def memorisation(generated_to_training: Array, test_to_training: Array) -> float:
-    """How likely a generated face lies nearer to its nearest training face than a test face does to its own.
+    """Returns the probability that a generated face is nearer to its nearest training face than a test face to its own.
 
-    One half for a generator that learnt the distribution, 1 for one that learnt its training faces by heart, less
-    than a half for one that is far from both (Meehan et al. 2020, arXiv 2004.05675, section 3, without cells).
+    It is 0.5 for a generator that learnt the distribution, 1 for one that memorised its training faces, and less than
+    0.5 for one whose faces are far from all data (Meehan et al. 2020, arXiv 2004.05675, section 3, without cells).
 
     Args:
-        generated_to_training: distances (N,) to the nearest training face.
-        test_to_training: likewise, (M,).
+        generated_to_training: distances (N,) of generated faces to their nearest training faces.
+        test_to_training: distances (M,) of test faces to their nearest training faces.
     """
     generated = np.sort(generated_to_training)
     nearer = np.searchsorted(generated, test_to_training, "left").sum()
     not_farther = np.searchsorted(generated, test_to_training, "right").sum()
     pairs = generated.size * test_to_training.size
-    return float((nearer + not_farther) / 2 / pairs)  # equal distances count half: Mann and Whitney's U over the pairs
+    return float((nearer + not_farther) / 2 / pairs)  # equal distances count half: Mann-Whitney U over the pairs
 
 
 def _blocks(a: Features, b: Features) -> Iterator[tuple[slice, Array]]:
-    """Squared distances between rows of (N, D) and (M, D), _ROWS of the first at a time: which rows, (rows, M)."""
-    origin = np.asarray(b[0], np.float64)  # a large mean would cost digits
+    """Yields up to _ROWS rows of `a` (N, D) at a time, with their squared distances (rows, M) to `b` (M, D)."""
+    origin = np.asarray(b[0], np.float64)  # is subtracted, since a large mean would cost digits
     other = b - origin
     lengths = (other**2).sum(axis=1)
     for start in range(0, len(a), _ROWS):
@@ -100,9 +106,9 @@ def _blocks(a: Features, b: Features) -> Iterator[tuple[slice, Array]]:
 
 
 def _radii(features: Features, *neighbours: int) -> list[Array]:
-    """The squared distance of each row to its k-th nearest other row, for each k, rounding added."""
+    """Returns the squared distances of each row to its k-th nearest other row, for each k, plus a rounding margin."""
     radii = np.empty((len(neighbours), len(features)))
     for rows, squared in _blocks(features, features):
-        squared[np.arange(len(squared)), np.arange(rows.start, rows.stop)] = -1  # itself, the nearest of all
+        squared[np.arange(len(squared)), np.arange(rows.start, rows.stop)] = -1  # the row itself sorts first
         radii[:, rows] = np.partition(squared, neighbours, axis=1)[:, neighbours].T
     return list(radii * (1 + _SAME))

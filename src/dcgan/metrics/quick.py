@@ -1,6 +1,6 @@
-"""A cheap Frechet distance while a training goes on: to see its course and to keep its best generator.
+"""A cheap Frechet distance during training, to see its progress and to keep the best generator.
 
-With EfficientNet-Lite0 and few pictures, so that it is to be compared within a training alone.
+It uses EfficientNet-Lite0 and few pictures, so compare its values only within one training.
 """
 
 from __future__ import annotations
@@ -18,12 +18,16 @@ from dcgan.metrics.frechet import frechet_distance
 from dcgan.networks import Generator
 from dcgan.sampling import generated, random_state
 
-SAMPLES = 1500  # a side, at most
-_DRAW = 1_000_000  # of latents, apart from those of the evaluation: what is chosen by some is not measured by them
+SAMPLES = 1500  # pictures a side, at most
+# Draw of latents. The evaluation uses other draws, so a generator is not measured by the latents that chose it.
+_DRAW = 1_000_000
 
 
 def quick_distance(faces: Faces, seed: int, device: torch.device) -> Callable[[Generator], float]:
-    """What measures the distance of a generator's faces, the same latents each time, to some that are trained on."""
+    """Returns a function that measures the distance between a generator's faces and some of the training faces.
+
+    The function uses the same latents each time.
+    """
     network = load("efficientnet_lite0", weights.packaged(), device)
     chosen = torch.randperm(len(faces), generator=random_state(seed, "quick distance"))[:SAMPLES]
     some = faces[np.sort(chosen.numpy())]

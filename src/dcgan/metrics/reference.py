@@ -1,7 +1,7 @@
-"""What is known of the real faces: computed once for each data set, crop and network.
+"""The features and statistics of the real faces, computed once for each data set, crop and network.
 
-A folder with `statistics.safetensors` and, for each split, `<split>.npy`: the features of all of its faces, float32
-(N, D), memory-mapped by readers.
+A folder holds `statistics.safetensors` and one `<split>.npy` for each split: the features of all faces of the split,
+float32 (N, D), which readers memory-map.
 """
 
 from __future__ import annotations
@@ -23,14 +23,14 @@ from dcgan.system.errors import UserError
 from dcgan.system.ranks import ALONE, Ranks
 
 Features = npt.NDArray[np.float32]
-COMPARED = 10_000  # features at most, of those metrics that compare pairs
-_SEED = 1  # of which faces are compared: a choice of the protocol, not of the user
+COMPARED = 10_000  # most features that are used by metrics that compare pairs
+_SEED = 1  # chooses the faces that are compared; part of the protocol, not a setting
 _STATISTICS = "statistics.safetensors"
 
 
 @dataclass(frozen=True)
 class Reference:
-    """The real faces of a split, or of all: their statistics, and features of at most COMPARED, chosen at random."""
+    """The real faces of one split or all: their statistics, and the features of at most COMPARED random faces."""
 
     statistics: frechet.Statistics
     features: Features
@@ -39,9 +39,13 @@ class Reference:
 def write(
     folder: Path, network: FeatureNetwork, splits: Mapping[str, tuple[Pictures, int]], ranks: Ranks = ALONE
 ) -> None:
-    """Writes what is known of splits, each its pictures and how many, into a new folder.
+    """Writes the statistics and features of splits into a new folder.
 
-    A split of one face is left out. Every rank calls this alike; rank 0 alone writes.
+    A split with fewer than two faces is left out.
+
+    Args:
+        splits: the pictures and the number of pictures of each split.
+        ranks: every rank calls this function; only rank 0 writes.
     """
     arrays: dict[str, npt.NDArray[np.generic]] = {}
     for split, (pictures, count) in splits.items():
@@ -63,22 +67,25 @@ def write(
 
 
 def open_features(folder: Path, split: str) -> Features | None:
-    """The features of all faces of a split, memory-mapped; None: it has too few."""
+    """Opens the features of all faces of a split, memory-mapped. Returns None if the split has too few faces."""
     path = folder / f"{split}.npy"
     return np.load(path, mmap_mode="r") if path.exists() else None
 
 
 def load(folder: Path, network: FeatureNetwork) -> Callable[[str], Reference | None]:
-    """What is known of a split (train, valid, test, all), or None where it has too few faces.
+    """Returns a function that returns the reference of a split (train, valid, test, all), or None for too few faces.
 
     Raises:
-        UserError: the folder is of another network.
+        UserError: the folder was computed with other weights.
     """
     with safe_open(folder / _STATISTICS, "np") as file:
         about = json.loads(file.metadata()["dcgan"])
         arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
     if about["weights_sha256"] != network.weights_sha256:
-        raise UserError(f"{folder}: it is of the network {about['network']}, not {network.name}; run `dvc repro`.")
+        raise UserError(
+            f"{folder}: it was computed with other weights, those of {about['network']} with SHA-256 "
+            f"{about['weights_sha256']}; run `dvc repro`."
+        )
     features = {name.partition(".")[0]: open_features(folder, name.partition(".")[0]) for name in arrays}
     present = {split: of_split for split, of_split in features.items() if of_split is not None}
 
@@ -96,7 +103,7 @@ def load(folder: Path, network: FeatureNetwork) -> Callable[[str], Reference | N
 
 
 def _chosen(parts: list[Features]) -> Features:
-    """At most COMPARED rows of several arrays, at random, in a random order."""
+    """Returns at most COMPARED random rows of several arrays, in random order."""
     ends = np.cumsum([len(part) for part in parts])
     chosen = np.random.default_rng(_SEED).permutation(ends[-1])[:COMPARED]
     result = np.empty((len(chosen), parts[0].shape[1]), np.float32)

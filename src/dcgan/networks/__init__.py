@@ -1,6 +1,6 @@
-"""Generator and discriminator, their convolutions, the averaged generator, and their files.
+"""Generator and discriminator, their convolutions, the averaged generator, and weight files.
 
-In come settings and latents or pictures; out go pictures, logits, and weights as safetensors.
+Input: settings, and latents or pictures. Output: pictures, logits, and weights as safetensors.
 """
 
 from dcgan.networks.averaging import averaged_copy, estimate_batch_norm, update_average

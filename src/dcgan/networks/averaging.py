@@ -1,4 +1,4 @@
-"""The averaged generator (EMA): its weights, and BatchNorm statistics that fit them."""
+"""The averaged generator (EMA): its weights, and BatchNorm statistics that match them."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from dcgan.networks.dcgan import Generator
 
 
 def averaged_copy(generator: Generator) -> Generator:
-    """A copy of the generator that holds running averages of its weights and takes no gradient."""
+    """Returns a copy of the generator for the running averages of its weights; it needs no gradients."""
     return copy.deepcopy(generator).requires_grad_(False)
 
 
 @torch.no_grad()
 def update_average(average: Generator, generator: Generator, decay: float) -> None:
-    """average <- decay * average + (1 - decay) * generator, weights only."""
+    """Sets the weights to decay * average + (1 - decay) * generator. BatchNorm statistics are not averaged."""
     torch._foreach_lerp_(list(average.parameters()), list(generator.parameters()), 1 - decay)
 
 
@@ -26,13 +26,13 @@ def update_average(average: Generator, generator: Generator, decay: float) -> No
 def estimate_batch_norm(generator: Generator, latents: Iterable[Tensor]) -> None:
     """Sets the BatchNorm statistics of `generator` to those over batches of latents, in float32.
 
-    The running statistics of a training do not fit averaged weights, and lag behind any others.
+    The running statistics of a training do not match averaged weights, and lag behind weights that are not averaged.
     """
     norms = [module for module in generator.modules() if isinstance(module, nn.BatchNorm2d)]
     momenta = [norm.momentum for norm in norms]
     for norm in norms:
         norm.reset_running_stats()
-        norm.momentum = None  # a plain mean over the batches
+        norm.momentum = None  # a plain mean over the batches, instead of a moving one
     generator.train()
     for batch in latents:
         generator(batch)

@@ -1,10 +1,11 @@
-"""The convolutions that halve and double a feature map: torch's own, with a faster bf16 backward pass on CPUs.
+"""The convolutions that halve and double a feature map: torch's own, with faster bf16 kernels on CPUs.
 
-The weight gradient of a 4x4 convolution with stride 2 is a matrix product of the smaller map with the larger
-one's 4x4 windows. For small maps with many channels oneDNN's bf16 kernel takes twice as long as that product.
-To double a map into the few channels of a picture, it takes twice as long as a convolution that makes the four
-pixels of each 2x2 block as channels.
-Outside of bf16 autocast on a CPU, and where a gradient of a gradient is wanted, these are torch's layers.
+The weight gradient of a 4x4 convolution with stride 2 is a matrix product of the smaller map and the 4x4 windows of the
+larger map. For small maps with many channels, oneDNN's bf16 kernel takes twice as long as that product.
+When a map is doubled into the few channels of a picture, oneDNN's bf16 kernel takes twice as long as a convolution that
+computes the four pixels of each 2x2 block as channels.
+Outside bf16 autocast on a CPU, and where gradients are disabled, these are torch's layers. The faster backward pass
+cannot be differentiated again, so gradient penalties must be computed outside autocast.
 """
 
 from __future__ import annotations
@@ -15,13 +16,13 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import conv2d, conv_transpose2d, pad, pixel_shuffle
 
-LARGEST_PRODUCT = 8  # pixels, of the larger map's side: above it, the windows cost more than the kernel
-FEW_CHANNELS = 4
+LARGEST_PRODUCT = 8  # pixels, side of the larger map; above it, the windows cost more than the kernel
+FEW_CHANNELS = 4  # up to this many, each 2x2 block is computed as channels
 _GEOMETRY = [2, 2], [1, 1], [1, 1]  # stride, padding, dilation
 
 
 class HalvingConv2d(nn.Conv2d):
-    """(N, C, 2H, 2W) to (N, D, H, W): 4x4, stride 2, padding 1, without bias."""
+    """A 4x4 convolution from (N, C, 2H, 2W) to (N, D, H, W), with stride 2 and padding 1, without bias."""
 
     def __init__(self, channels: int, out_channels: int) -> None:
         super().__init__(channels, out_channels, 4, 2, 1, bias=False)
@@ -31,7 +32,7 @@ class HalvingConv2d(nn.Conv2d):
 
 
 class DoublingConvTranspose2d(nn.ConvTranspose2d):
-    """(N, C, H, W) to (N, D, 2H, 2W): 4x4, stride 2, padding 1, without bias."""
+    """A 4x4 transposed convolution from (N, C, H, W) to (N, D, 2H, 2W), with stride 2 and padding 1, without bias."""
 
     def __init__(self, channels: int, out_channels: int) -> None:
         super().__init__(channels, out_channels, 4, 2, 1, bias=False)
@@ -51,7 +52,11 @@ def _cast(maps: Tensor, weight: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def weight_gradient(small: Tensor, large: Tensor) -> Tensor:
-    """Of a convolution from `large` (N, B, 2H, 2W) to `small` (N, A, H, W), one a gradient: (A, B, 4, 4)."""
+    """Returns the weight gradient (A, B, 4, 4) of a convolution from (N, B, 2H, 2W) to (N, A, H, W).
+
+    One of `small` (N, A, H, W) and `large` (N, B, 2H, 2W) is the input of the layer, the other the gradient of its
+    output.
+    """
     n, a, height, width = small.shape
     padded = pad(large.permute(0, 2, 3, 1), (0, 0, 1, 1, 1, 1))
     windows = padded.unfold(1, 4, 2).unfold(2, 4, 2).permute(0, 1, 2, 4, 5, 3)  # (N, H, W, 4, 4, B)
@@ -60,10 +65,11 @@ def weight_gradient(small: Tensor, large: Tensor) -> Tensor:
 
 
 def doubled(maps: Tensor, weight: Tensor) -> Tensor:
-    """The transposed convolution of `maps` (N, A, H, W) with `weight` (A, B, 4, 4): (N, B, 2H, 2W)."""
+    """Returns the transposed convolution (N, B, 2H, 2W) of `maps` (N, A, H, W) with `weight` (A, B, 4, 4)."""
     if weight.shape[1] > FEW_CHANNELS:
         return conv_transpose2d(maps, weight, stride=2, padding=1)
-    # Pixel (y, x) of the 2x2 block (i, j), of a result padded by 1, is made of the maps at i - 1, i and j - 1, j.
+    # In a result padded by 1, pixel (y, x) of the 2x2 block (i, j) depends on rows i - 1 and i, and on columns j - 1
+    # and j, of the maps.
     taps = weight.unflatten(3, (2, 2)).unflatten(2, (2, 2)).flip(2, 4)  # (A, B, from i, y, from j, x)
     kernel = taps.permute(1, 3, 5, 0, 2, 4).flatten(0, 2).contiguous(memory_format=torch.channels_last)
     padded = pixel_shuffle(conv2d(maps, kernel, padding=1), 2)

@@ -1,9 +1,9 @@
 """Generator and discriminator (Radford et al. 2015, arXiv 1511.06434), in two families.
 
-`conv` is fully convolutional, as in the PyTorch DCGAN tutorial, and names its layers alike
-(`main.0.weight`, ...). `linear` begins the generator and ends the discriminator with a linear layer.
-Networks grow and shrink with log2(image_size): a feature map of resolution r has
-width * min(8, image_size / (2 r)) channels.
+`conv` is fully convolutional, with the layers and the layer names (`main.0.weight`, ...) of the PyTorch DCGAN tutorial.
+`linear` starts the generator and ends the discriminator with a linear layer. The number of layers grows with
+log2(image_size). A feature map of resolution r has width * min(8, image_size / (2 r)) channels, where width is `ngf` or
+`ndf`.
 """
 
 from __future__ import annotations
@@ -19,12 +19,12 @@ from dcgan.networks.convolutions import DoublingConvTranspose2d, HalvingConv2d
 from dcgan.system.choices import Architecture, DiscriminatorNorm, Latent
 
 NEGATIVE_SLOPE = 0.2  # of the discriminator's LeakyReLU (Radford et al., section 4)
-WEIGHT_STD = 0.02  # of all weights at the start (ditto)
+WEIGHT_STD = 0.02  # of the initial weights (Radford et al., section 4)
 
 
 @dataclass(frozen=True)
 class Settings:
-    """All that is needed to build both networks again; the keys of params.yaml of the same names."""
+    """Everything that is needed to rebuild both networks: the params.yaml keys of the same names."""
 
     architecture: Architecture = "conv"
     image_size: int = 64
@@ -37,13 +37,13 @@ class Settings:
 
 
 def widths(channels: int, image_size: int) -> list[int]:
-    """Channels of the feature maps of 4x4, 8x8, ... to image_size / 2."""
+    """Returns the channels of the feature maps of resolution 4, 8, ..., image_size / 2."""
     resolutions = [2**k for k in range(2, image_size.bit_length() - 1)]
     return [channels * min(8, image_size // (2 * r)) for r in resolutions]
 
 
 class Generator(nn.Module):
-    """Latents, (N, nz) or (N, nz, 1, 1), to pictures (N, nc, image_size, image_size) in [-1, 1]."""
+    """Maps latents (N, nz) or (N, nz, 1, 1) to pictures (N, nc, image_size, image_size) in [-1, 1]."""
 
     def __init__(self, settings: Settings) -> None:
         super().__init__()
@@ -69,7 +69,7 @@ class Generator(nn.Module):
 
 
 class Discriminator(nn.Module):
-    """Pictures (N, nc, image_size, image_size) in [-1, 1] to logits (N,); there is no sigmoid."""
+    """Maps pictures (N, nc, image_size, image_size) in [-1, 1] to logits (N,), without a sigmoid."""
 
     def __init__(self, settings: Settings) -> None:
         super().__init__()
@@ -95,7 +95,7 @@ class Discriminator(nn.Module):
 
 
 def initialise(network: nn.Module, random: torch.Generator) -> None:
-    """Draws the weights: N(0, 0.02), those of BatchNorm N(1, 0.02); biases 0 (Radford et al., section 4)."""
+    """Draws weights from N(0, 0.02), BatchNorm's from N(1, 0.02), and sets biases to 0 (Radford et al., section 4)."""
     for module in network.modules():
         if isinstance(module, nn.Conv2d | nn.ConvTranspose2d | nn.Linear | nn.BatchNorm2d):
             parametrised = getattr(module, "parametrizations", None)
@@ -107,8 +107,8 @@ def initialise(network: nn.Module, random: torch.Generator) -> None:
 
 
 def build(settings: Settings, random: torch.Generator) -> tuple[Generator, Discriminator]:
-    """Both networks on the CPU with fresh weights."""
-    with torch.random.fork_rng(devices=[]):  # spectral_norm draws its vectors from the global state
+    """Returns a new generator and discriminator with initialised weights, on the CPU."""
+    with torch.random.fork_rng(devices=[]):  # spectral_norm draws its vectors from the global random state
         torch.manual_seed(random.initial_seed())
         generator, discriminator = Generator(settings), Discriminator(settings)
     initialise(generator, random)

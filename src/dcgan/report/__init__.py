@@ -1,4 +1,4 @@
-"""What a person reads of a run: the HTML page and the model's card.
+"""Human-readable descriptions of a run: the HTML report and the model card.
 
-In come the files of reports/; out goes HTML and Markdown.
+The inputs are the files in reports/. The outputs are HTML and Markdown.
 """

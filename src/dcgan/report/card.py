@@ -1,4 +1,4 @@
-"""The model card of a generator, in Markdown: what it is, how good it is, what it may be used for."""
+"""The model card of a generator in Markdown: description, evaluation results, usage and limitations."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ from dcgan.metrics.names import FID, distance_name
 
 
 def render(metrics: Mapping[str, Any], data: Mapping[str, Any], params: Mapping[str, Any]) -> str:
-    """The card.
+    """Renders the model card as Markdown.
 
     Args:
-        metrics: what reports/metrics.json holds.
-        data: the data card, reports/data.json.
-        params: those of the training.
+        metrics: contents of reports/metrics.json.
+        data: the data card, contents of reports/data.json.
+        params: all parameters that determine the generator.
     """
     name = distance_name(metrics)
     label = "FID" if name == FID else f"Frechet distance with {metrics['network']} (not FID)"
@@ -27,21 +27,23 @@ def render(metrics: Mapping[str, Any], data: Mapping[str, Any], params: Mapping[
     compared = ", ".join(f"{what} {value:g}" for what, value in beside.items() if value is not None)
     lines = [
         f"# DCGAN, {side}x{side}, {params['dataset']}",
-        f"A generator of {side}x{side} pictures from latents of {params['nz']} {params['latent']} numbers; "
-        f"`{params['architecture']}` networks, loss `{params['loss']}`, {params['epochs']} epochs, "
-        f"seed {params['seed']}.",
+        f"Generates {side}x{side} pictures from latents of {params['nz']} numbers with a {params['latent']} "
+        f"distribution. Training: `{params['architecture']}` networks, loss `{params['loss']}`, "
+        f"{params['epochs']} epochs, seed {params['seed']}.",
         "## Data",
-        f"{source['name']}; {sum(data['faces'].values())} pictures, trained on `{params['train_split']}`. "
+        f"{source['name']}; {sum(data['faces'].values())} pictures, trained on the split `{params['train_split']}`. "
         f"Licence: {source['licence']}.",
-        "## How good it is",
-        f"{label}: **{metrics[name]:g}**, of {metrics['samples']} pictures to {metrics['reference_count']} of "
-        f"`{metrics['reference_split']}`. For comparison: {compared}.",
+        "## Evaluation results",
+        f"{label}: **{metrics[name]:g}**, between {metrics['samples']} generated pictures and the "
+        f"{metrics['reference_count']} real pictures of the split `{metrics['reference_split']}`. "
+        f"For comparison: {compared}.",
         _scores(metrics),
-        "## Use",
-        'Latents: `{"inputs": [[...], ...]}`. Or the pictures of `python -m dcgan generate --seed 7 --count 16`: '
-        '`{"inputs": [[]], "params": {"seed": 7, "count": 16}}`.',
-        "## Limits",
-        "It shows what its data shows, and its biases. The data's licence binds what may be done with its pictures.",
+        "## Usage",
+        'To generate pictures from given latents: `{"inputs": [[...], ...]}`. To generate the same pictures as '
+        '`python -m dcgan generate --seed 7 --count 16`: `{"inputs": [[]], "params": {"seed": 7, "count": 16}}`.',
+        "## Limitations",
+        "The generator reproduces its training data, including the biases. The licence of the data restricts the use "
+        "of the generated pictures.",
     ]
     return "\n\n".join(line for line in lines if line)
 

@@ -1,4 +1,4 @@
-"""The report as one HTML file that holds its pictures and needs nothing else."""
+"""The report as one self-contained HTML file with embedded pictures."""
 
 from __future__ import annotations
 
@@ -19,19 +19,19 @@ from dcgan.report import published
 matplotlib.use("svg")
 import matplotlib.pyplot as plt
 
-_SVG: Any = {"svg.hashsalt": "dcgan", "svg.fonttype": "none", "font.size": 9}  # ids that do not change from run to run
+_SVG: Any = {"svg.hashsalt": "dcgan", "svg.fonttype": "none", "font.size": 9}  # the same ids in every rendering
 
 _BESIDE = ("", "_mean", "_std", "_untrained", "_grey", "_floor")
 _SCORES = {
     "kid": "kernel inception distance (KID)",
-    "kid_standard_error": "its standard error",
+    "kid_standard_error": "standard error of the KID",
     "kernel_distance": "kernel distance",
-    "kernel_distance_standard_error": "its standard error",
-    "precision": "precision: generated faces that could be real",
-    "recall": "recall: real faces that could be generated",
-    "density": "density: how deep among the real ones they lie",
-    "coverage": "coverage: real faces with a generated one beside them",
-    "memorisation": "memorisation: a half for none, 1 for training faces learnt by heart",
+    "kernel_distance_standard_error": "standard error of the kernel distance",
+    "precision": "precision: share of generated faces within the distribution of real faces",
+    "recall": "recall: share of real faces within the distribution of generated faces",
+    "density": "density: how deep generated faces lie within the distribution of real faces",
+    "coverage": "coverage: share of real faces with a generated face nearby",
+    "memorisation": "memorisation: 0.5 means none, 1 means copies of training faces",
 }
 
 
@@ -43,10 +43,15 @@ def render(
     pictures: Mapping[str, bytes],
     results: Sequence[published.Published] = published.PUBLISHED,
 ) -> str:
-    """The page's HTML; the same arguments give the same bytes.
+    """Renders the HTML page; the same arguments give the same bytes.
 
     Args:
-        results: of others, to compare with where the protocols allow it.
+        metrics: contents of reports/metrics.json.
+        data: the data card, contents of reports/data.json.
+        model: metadata of the generator's file.
+        losses: contents of reports/losses.csv.
+        pictures: contents of the picture files, by file name.
+        results: published results to list; each is marked as comparable or not.
     """
     folder = Path(__file__).parent
     environment = jinja2.Environment(
@@ -70,7 +75,7 @@ def render(
 
 
 def _seen(attributes: Mapping[str, Mapping[str, float]]) -> list[tuple[str, Mapping[str, float]]]:
-    """The attributes that any face has."""
+    """The attributes that at least one face has, with their share in each split."""
     return [(name, shares) for name, shares in attributes.items() if any(shares.values())]
 
 
@@ -79,7 +84,7 @@ def _data_uri(name: str, content: bytes) -> str:
 
 
 def _curves(losses: pd.DataFrame) -> str:
-    """The losses, what the discriminator believes, and quick distances if there are any, over the steps, as SVG."""
+    """Plots losses, discriminator outputs and, if measured, quick Frechet distances over the steps, as SVG."""
     measured = losses.filter(["step", "quick_frechet_distance"]).dropna()
     panels = measured.shape[1] + 1
     with plt.style.context("default"), plt.rc_context(_SVG):

@@ -1,6 +1,6 @@
-"""Published FIDs of DCGANs on CelebA at 64x64, each with its protocol, as far as its authors' papers and code tell.
+"""Published FIDs of DCGANs on CelebA at 64x64, each with its protocol as far as the authors' papers and code state it.
 
-A number of another protocol cannot be compared: the crop alone moves a FID by several points.
+FIDs of different protocols cannot be compared: changing only the crop changes an FID by several points.
 """
 
 from __future__ import annotations
@@ -10,17 +10,17 @@ from dataclasses import dataclass
 from typing import Any
 
 DATASET = "CelebA, aligned and cropped"  # the name of the source in the data card
-_INCEPTION = "pytorch-fid's Inception"  # the TensorFlow network of TTUR, whose weights those are
+_INCEPTION = "pytorch-fid's Inception"  # its weights are those of TTUR's TensorFlow network
 
 
 @dataclass(frozen=True)
 class Published:
-    """A FID, and how it was measured; None: the authors do not say."""
+    """A published FID and its protocol; None means that the authors do not state the value."""
 
     model: str
     fid: float
     source: str
-    crop: str | None  # of the 178x218 pixels
+    crop: str | None  # of pictures with 178x218 pixels
     samples: int | None
     reference: str | None
     network: str
@@ -65,12 +65,12 @@ PUBLISHED = (
 
 
 def is_comparable(metrics: Mapping[str, Any]) -> bool:
-    """Whether a run's number is a FID on CelebA at 64x64 in colour at all."""
+    """Whether a run measured an FID on CelebA at 64x64 in colour."""
     return "fid" in metrics and metrics["dataset"] == DATASET and metrics["image_size"] == 64 and metrics["nc"] == 3
 
 
 def differences(metrics: Mapping[str, Any], other: Published) -> list[str]:
-    """What tells the protocol of `other` from that of a comparable run, which metrics.json holds."""
+    """The parts of the protocol of `other` that differ from the run's, each as `name: value of other`."""
     crop = str(metrics["crop_size"] or 178)
     split = metrics["reference_split"]
     rows = (

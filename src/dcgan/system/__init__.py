@@ -1,4 +1,4 @@
-"""What all other folders use: files written whole, errors in one sentence, progress, hardware, processes.
+"""Utilities that all other packages use: atomic file writes, one-sentence errors, progress, hardware and processes.
 
-In come paths, numbers and the machine; out go files, lines on a terminal and what this machine can do.
+The inputs are paths, numbers and the machine. The outputs are files, terminal lines and the machine's capabilities.
 """

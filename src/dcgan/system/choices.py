@@ -1,4 +1,4 @@
-"""What a setting can be, where both the schema of params.yaml and the code that the setting is for have to know."""
+"""Allowed values of the settings that both the schema of params.yaml and the code behind the setting refer to."""
 
 from typing import Literal
 

@@ -6,15 +6,15 @@ _DISK = (errno.ENOSPC, errno.EROFS, errno.EACCES, errno.EDQUOT)
 
 
 class UserError(Exception):
-    """What the user got wrong, as one sentence that names it and says what to do.
+    """A mistake of the user, as one sentence that names the mistake and says what to do.
 
-    Scripts print it without a traceback and exit with a status other than 0. Everything else that is
-    raised is a defect of this project and keeps its traceback.
+    Scripts print the sentence without a traceback and exit with a non-zero status. Any other exception is a bug in
+    this project and keeps its traceback.
     """
 
 
 class Interrupted(Exception):
-    """A signal stopped the work; what was done is saved."""
+    """A signal stopped the work; the work done so far is saved."""
 
     def __init__(self, signal: int) -> None:
         super().__init__(f"stopped by signal {signal}")
@@ -22,7 +22,7 @@ class Interrupted(Exception):
 
 
 def about_disk(error: OSError) -> str | None:
-    """The sentence for a disk that is full or closed to us; None if it is something else."""
+    """The error sentence for a disk that is full, read-only or not accessible; None for any other error."""
     if error.errno not in _DISK:
         return None
-    return f"{error.filename or 'disk'}: {error.strerror}; make room or give access, then run it again."
+    return f"{error.filename or 'disk'}: {error.strerror}; free some space or grant access, then run it again."

@@ -1,4 +1,4 @@
-"""Files that are either complete or absent."""
+"""Atomic file writes: a file is either complete or absent."""
 
 from __future__ import annotations
 
@@ -14,10 +14,11 @@ from typing import Any
 
 @contextlib.contextmanager
 def atomic(path: Path) -> Iterator[Path]:
-    """Yields a temporary sibling of `path` to write, a file or a folder, and renames it at the end.
+    """Yields a temporary path beside `path`, and renames it to `path` at the end of the block.
 
-    When the block raises, the temporary is removed and what stood at `path` is untouched. What a
-    killed process left under the temporary name is removed at the start. A folder's block creates it.
+    The block writes a file at the temporary path, or creates a folder there. If the block raises, the temporary file
+    or folder is removed, and `path` is unchanged. Leftovers of a killed process under the temporary name are removed
+    at the start.
     """
     temporary = path.with_name(f".{path.name}.partial")
     _remove(temporary)
@@ -28,11 +29,11 @@ def atomic(path: Path) -> Iterator[Path]:
             with temporary.open("rb") as file:
                 os.fsync(file.fileno())
         else:
-            _remove(path)  # a rename cannot put a folder over one that is not empty
+            _remove(path)  # a folder cannot be renamed onto a folder that is not empty
         temporary.replace(path)
     except BaseException as error:
         _remove(temporary)
-        if isinstance(error, OSError) and error.filename is None:  # a full disk does not say where
+        if isinstance(error, OSError) and error.filename is None:  # the error of a full disk may name no file
             error.filename = str(path)
         raise
 
@@ -45,14 +46,14 @@ def _remove(path: Path) -> None:
 
 
 def write_json(path: Path, value: Any) -> None:
-    """Writes `value` as readable JSON; the order of keys is the order of insertion."""
+    """Writes `value` as indented JSON; keys keep their insertion order."""
     with atomic(path) as temporary:
         temporary.write_text(json.dumps(value, indent=2, allow_nan=False) + "\n")
 
 
 def write_csv(path: Path, rows: Sequence[Mapping[str, float]]) -> None:
-    """Writes rows of numbers, of 6 significant digits, under their names."""
-    import pandas as pd  # here, since most stages write none
+    """Writes rows of numbers as CSV with a header line; each number has 6 significant digits."""
+    import pandas as pd  # imported here, since most stages write no CSV
 
     with atomic(path) as temporary:
         pd.DataFrame(rows).to_csv(temporary, index=False, float_format="%.6g")
@@ -65,5 +66,5 @@ def sha256(path: Path) -> str:
 
 
 def significant(value: float, digits: int = 6) -> float:
-    """`value` rounded to `digits` significant digits, as metrics files hold it."""
+    """`value` rounded to `digits` significant digits, as in the metrics files."""
     return float(f"{value:.{digits}g}")

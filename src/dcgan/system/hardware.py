@@ -1,4 +1,4 @@
-"""The machine: which device and arithmetic a training gets, and how the same bytes are had from it."""
+"""The hardware: selects device and precision of a training, and makes its results deterministic."""
 
 from __future__ import annotations
 
@@ -23,27 +23,28 @@ _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3  # malloc.h
 
 @dataclass(frozen=True)
 class Hardware:
-    """What `ngpu` and `precision` became on this machine."""
+    """The device and the precision that `ngpu` and `precision` resolve to on this machine."""
 
     device: torch.device
     precision: Precision
 
 
 def resolve(ngpu: int | str, precision: str, local_rank: int = 0) -> Hardware:
-    """What `ngpu` and `precision` mean on this machine; `auto` is bf16 where the hardware has it natively.
+    """Resolves `ngpu` and `precision` for this machine.
 
     Args:
-        ngpu: auto (a GPU where there is one), 0 (the CPU), or how many GPUs of this machine.
-        local_rank: of this process among those on this machine; each takes the GPU of its number.
+        ngpu: auto (a GPU if there is one, otherwise the CPU), 0 (the CPU), or the number of GPUs on this machine.
+        precision: fp32, bf16, or auto (bf16 if the hardware supports it natively, otherwise fp32).
+        local_rank: rank of this process on this machine; each process uses the GPU with this number.
 
     Raises:
-        UserError: more GPUs are asked for than there are.
+        UserError: more GPUs are requested than are available.
     """
     available = torch.cuda.device_count() if torch.cuda.is_available() else 0
     needed = max(ngpu if isinstance(ngpu, int) else 0, local_rank + 1 if ngpu and available else 0)
     if needed > available:
         many = "a CUDA GPU" if needed == 1 else f"{needed} CUDA GPUs"
-        raise UserError(f"ngpu: {ngpu} asks for {many}, and torch sees {available or 'none'} here; give auto or 0.")
+        raise UserError(f"ngpu: {ngpu} requires {many}, but torch sees {available or 'none'} here; give auto or 0.")
     device = torch.device("cuda", local_rank) if ngpu and available else torch.device("cpu")
     if precision in ("fp32", "bf16"):
         return Hardware(device, "bf16" if precision == "bf16" else "fp32")
@@ -55,16 +56,16 @@ def resolve(ngpu: int | str, precision: str, local_rank: int = 0) -> Hardware:
 
 
 def default_device(local_rank: int = 0) -> torch.device:
-    """The GPU of a process's number on this machine where there are GPUs.
+    """The GPU whose number is `local_rank`, or the CPU if this machine has no GPU.
 
     Raises:
-        UserError: there are more processes than GPUs.
+        UserError: there are GPUs, but fewer than processes.
     """
     return resolve("auto", "fp32", local_rank).device
 
 
 def describe(hardware: Hardware, ranks: int = 1) -> dict[str, str | int]:
-    """What a training's bytes depend on beside its settings and its data."""
+    """The properties of software and hardware that the bytes of a training's results depend on."""
     gpu = torch.cuda.get_device_name(hardware.device) if hardware.device.type == "cuda" else ""
     return {
         "torch": torch.__version__,
@@ -78,17 +79,17 @@ def describe(hardware: Hardware, ranks: int = 1) -> dict[str, str | int]:
 
 
 def prepare() -> None:
-    """Sets this process up for a training; before the first use of a GPU."""
+    """Sets this process up for deterministic training; call it before the first use of a GPU."""
     make_deterministic()
     keep_memory()
 
 
 def make_deterministic() -> None:
-    """Same inputs, same bytes; to be called before the first use of a GPU."""
+    """Makes the same inputs give the same bytes; call it before the first use of a GPU."""
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
-    # torch.use_deterministic_algorithms(True), without the import of the compiler, which takes seconds.
+    # The same as torch.use_deterministic_algorithms(True), which would also import the compiler and take seconds.
     torch.set_deterministic_debug_mode("error")
-    # It costs time, and nothing here reads such memory.
+    # Filling costs time, and nothing here reads uninitialised memory.
     torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
     torch.backends.cudnn.benchmark = False
     torch.backends.cudnn.allow_tf32 = False  # fp32 means float32
@@ -97,7 +98,10 @@ def make_deterministic() -> None:
 
 @contextlib.contextmanager
 def tf32(hardware: Hardware) -> Iterator[None]:
-    """Where bf16 is good enough, so is TF32 for what stays float32, as the gradient penalties; on the CPU nothing."""
+    """Allows TF32 in the block if the precision is bf16, for operations that stay in float32.
+
+    The gradient penalties are such operations. TF32 has no effect on the CPU.
+    """
     torch.backends.cudnn.allow_tf32 = torch.backends.cuda.matmul.allow_tf32 = hardware.precision == "bf16"
     try:
         yield
@@ -106,13 +110,13 @@ def tf32(hardware: Hardware) -> Iterator[None]:
 
 
 def finish(hardware: Hardware) -> None:
-    """Waits until a GPU has done what it was told, so that a clock that starts now does not count that."""
+    """Waits until the GPU has finished all queued work, so that a clock started now does not count it."""
     if hardware.device.type == "cuda":
         torch.cuda.synchronize(hardware.device)
 
 
 def peak_memory(hardware: Hardware) -> dict[str, float]:
-    """The most that this process held at a time, in MB; the host's includes mapped files."""
+    """The peak memory use of this process in MB (10^6 bytes); the value for the host includes mapped files."""
     unit = 1 if sys.platform == "darwin" else 1024  # bytes
     memory = {"peak_memory_mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 1e6}
     if hardware.device.type == "cuda":
@@ -121,8 +125,8 @@ def peak_memory(hardware: Hardware) -> dict[str, float]:
 
 
 def keep_memory() -> None:
-    """Lets glibc keep what is freed for the next step; returning it to the system costs page faults at every step."""
-    with contextlib.suppress(OSError, AttributeError):  # macOS and musl: it stays as it is
+    """Makes glibc keep freed memory for the next step; returning it to the system costs page faults at each step."""
+    with contextlib.suppress(OSError, AttributeError):  # macOS and musl have no such setting
         libc = ctypes.CDLL("libc.so.6")
         libc.mallopt(_M_MMAP_THRESHOLD, 2**30)
         libc.mallopt(_M_TRIM_THRESHOLD, 2**31 - 1)

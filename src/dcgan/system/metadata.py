@@ -1,4 +1,4 @@
-"""What stands beside the weights in a file of this project. Nothing here imports torch, which takes seconds."""
+"""Reads the metadata in this project's weight files. Nothing here imports torch, which takes seconds."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from dcgan.system.errors import UserError
 
 
 def read_metadata(path: Path) -> dict[str, Any]:
-    """What `networks.save` wrote beside the weights: settings, and more.
+    """The metadata that `networks.save` wrote next to the weights: the network's settings and other values.
 
     Raises:
-        UserError: the file is not one of this project's.
+        UserError: the file is not a network that this project saved.
     """
     try:
         with safe_open(path, "np") as file:
             metadata: dict[str, Any] = json.loads(file.metadata()["dcgan"])
             return metadata
     except Exception as error:
-        raise UserError(f"{path}: it is not a network that this project saved ({type(error).__name__}).") from None
+        raise UserError(f"{path}: is not a network that this project saved ({type(error).__name__}).") from None

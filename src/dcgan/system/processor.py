@@ -10,13 +10,13 @@ from pathlib import Path
 
 
 def cores() -> int:
-    """The processors that this process may use."""
+    """The number of logical processors that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def processor() -> str:
-    """The name of the processor."""
-    with contextlib.suppress(OSError):  # Linux; on ARM without a name
+    """The model name of the processor, or its architecture if the name is unknown."""
+    with contextlib.suppress(OSError):  # Linux; on ARM the file has no model name
         for line in Path("/proc/cpuinfo").read_text().splitlines():
             if line.startswith("model name"):
                 return line.partition(":")[2].strip()

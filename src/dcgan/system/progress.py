@@ -1,4 +1,4 @@
-"""Progress of long work: a bar on a terminal, a line now and then elsewhere."""
+"""Progress of long work: a bar on a terminal; elsewhere a line about every 20 seconds."""
 
 from __future__ import annotations
 
@@ -17,10 +17,14 @@ SECONDS_BETWEEN_LINES = 20.0
 def progress(
     items: Iterable[T], total: int, what: str, unit: str, done: int = 0, note: Callable[[], str] = str
 ) -> Iterator[T]:
-    """Passes `items` through and shows how far they are, and what `note` says.
+    """Yields `items` and shows how many of them are done.
 
     Args:
-        done: of the `total`, how many were done before.
+        total: number of all items, including those done before.
+        what: name of the work.
+        unit: name of the items, in the plural.
+        done: number of items that were done before.
+        note: returns text to show after the numbers.
     """
     if sys.stderr.isatty():
         with tqdm(items, desc=what, total=total, initial=done, unit=unit, dynamic_ncols=True) as bar:
@@ -40,17 +44,18 @@ def progress(
 
 @contextmanager
 def transfer(what: str, total: int) -> Iterator[Callable[[int], None]]:
-    """Shows how far the fetching of a file is, with rate and time left; tell the yielded function the bytes so far.
+    """Shows the progress of a download, with rate and time left; yields a function to call with the bytes so far.
 
     Args:
-        total: bytes of the whole file.
+        what: name of the file.
+        total: size of the whole file in bytes.
     """
     if sys.stderr.isatty():
         with tqdm(desc=what, total=total, unit="B", unit_scale=True, dynamic_ncols=True) as bar:
 
             def advance(done: int) -> None:
                 if bar.n == 0:
-                    bar.initial = done  # what was fetched before does not count in the rate
+                    bar.initial = done  # bytes fetched earlier do not count in the rate
                 bar.update(done - bar.n)
 
             yield advance
@@ -73,6 +78,6 @@ def transfer(what: str, total: int) -> Iterator[Callable[[int], None]]:
 
 
 def say(line: str) -> None:
-    """A line on stderr, above a bar if there is one."""
+    """Prints a line on stderr, above the bar if there is one."""
     tqdm.write(line, file=sys.stderr)
     sys.stderr.flush()

@@ -1,4 +1,4 @@
-"""Where a Python that is started looks for modules first."""
+"""The module search path of a Python process that is started."""
 
 from __future__ import annotations
 
@@ -7,6 +7,6 @@ from pathlib import Path
 
 
 def python_path(first: Path) -> str:
-    """A PYTHONPATH that begins with `first`, and goes on with the one of this process."""
+    """A value for PYTHONPATH: `first`, followed by the PYTHONPATH of this process."""
     present = os.environ.get("PYTHONPATH")
     return os.pathsep.join([str(first), *([present] if present else [])])

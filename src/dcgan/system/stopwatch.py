@@ -1,4 +1,4 @@
-"""How the wall-clock time of a loop is spent."""
+"""Measures how a loop spends its wall-clock time."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from contextlib import contextmanager
 
 
 class Stopwatch:
-    """Runs from its making; times what is named.
+    """Measures the total time since its creation and the time spent in named blocks.
 
     Args:
-        before: waits until a GPU has done what it was told, so that a block's time does not count that.
+        before: waits until the GPU has finished its queued work, so that a block's time does not count earlier work.
     """
 
     def __init__(self, before: Callable[[], None] = lambda: None) -> None:
@@ -22,7 +22,7 @@ class Stopwatch:
 
     @contextmanager
     def time(self, what: str, wait: bool = True) -> Iterator[None]:
-        """Counts the block as time spent on `what`; without `wait` the GPU may go on meanwhile."""
+        """Adds the block's duration to `what`; without `wait`, the GPU may still run earlier work meanwhile."""
         if wait:
             self._before()
         start = time.monotonic()
@@ -32,9 +32,9 @@ class Stopwatch:
             self._seconds[what] += time.monotonic() - start
 
     def seconds(self) -> float:
-        """Since the start."""
+        """Seconds since the creation of this stopwatch."""
         return time.monotonic() - self._start
 
     def shares(self) -> dict[str, float]:
-        """The share of all time, in [0, 1], of everything that was named, as `<what>_share`."""
+        """The share of the total time, in [0, 1], spent on each name, with keys `<what>_share`."""
         return {f"{what}_share": seconds / self.seconds() for what, seconds in self._seconds.items()}

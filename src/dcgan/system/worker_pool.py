@@ -1,4 +1,4 @@
-"""Worker processes that end with the stage that started them, however it ends."""
+"""Worker processes that end when the stage that started them ends, even if it is killed."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from dcgan.system.processor import cores
 
 @contextmanager
 def worker_pool(workers: int | None) -> Iterator[concurrent.futures.ProcessPoolExecutor]:
-    """A pool of processes, one a core by default; what waits in it is dropped when the block raises."""
+    """A pool of worker processes, by default one per core; if the block raises, pending tasks are cancelled."""
     context = multiprocessing.get_context("spawn")
     pool = concurrent.futures.ProcessPoolExecutor(workers or cores(), context, initializer=_begin)
     try:
@@ -27,7 +27,7 @@ def worker_pool(workers: int | None) -> Iterator[concurrent.futures.ProcessPoolE
 
 
 def _begin() -> None:
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group: the stage answers it
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole process group; only the stage handles it
     threading.Thread(target=_end_with_parent, daemon=True).start()
 
 

@@ -1,7 +1,7 @@
-"""The generator as MLflow models, none of them a pickle.
+"""Logs the generator as MLflow models, none of which is a pickle.
 
-`generator` is code over the safetensors file (`served`), and takes latents, or a seed and a count. `generator_program`
-is an exported program (pt2), which needs no code of this project and takes latents alone.
+`generator` is code (`served`) with the safetensors file; it takes latents, or a seed and a count. `generator_program`
+is an exported program (pt2); it needs no code of this project and takes only latents.
 """
 
 from __future__ import annotations
@@ -21,14 +21,20 @@ NAMES = (SERVED, PROGRAM)
 
 
 def log(run_id: str, generator: Path, names: Sequence[str], tags: Mapping[str, str]) -> None:
-    """Logs the models of these names for a run, with tags.
+    """Logs the models with these names to a run.
+
+    Args:
+        run_id: id of the run.
+        generator: the generator's safetensors file.
+        names: names of the models to log, from NAMES.
+        tags: tags of each model.
 
     Raises:
-        UserError: `generator` is no generator's file.
+        UserError: `generator` is not the file of a generator.
     """
     if not names:
         return
-    # Here, since a sender seldom needs torch.
+    # Imported here, since a sender seldom needs torch.
     import mlflow.pyfunc
     import mlflow.pytorch
     from mlflow.models import Model, ModelSignature
@@ -39,10 +45,10 @@ def log(run_id: str, generator: Path, names: Sequence[str], tags: Mapping[str, s
     network = load_generator(generator)
     side, nc = network.settings.image_size, network.settings.nc
     latents = TensorSpec(np.dtype(np.float32), (-1, network.settings.nz))
-    warnings.filterwarnings("ignore", message=".*An input example was not provided")  # it would be served
+    warnings.filterwarnings("ignore", message=".*An input example was not provided")  # MLflow would run the model on it
     common: dict[str, Any] = {"run_id": run_id, "tags": dict(tags)}
     if SERVED in names:
-        inputs = Schema([TensorSpec(np.dtype(np.float32), (-1, -1))])  # or [[]], with `count`
+        inputs = Schema([TensorSpec(np.dtype(np.float32), (-1, -1))])  # (N, nz), or [[]] with `count`
         outputs = Schema([TensorSpec(np.dtype(np.uint8), (-1, side, side, nc))])
         params = ParamSchema([ParamSpec("seed", DataType.long, 1), ParamSpec("count", DataType.long, 0)])
         Model.log(
@@ -59,7 +65,7 @@ def log(run_id: str, generator: Path, names: Sequence[str], tags: Mapping[str, s
     if PROGRAM in names:
         pictures = TensorSpec(np.dtype(np.float32), (-1, nc, side, side))
         with warnings.catch_warnings():
-            warnings.filterwarnings("ignore", message="No complete tensor found")  # harmless: torch's packing of pt2
+            warnings.filterwarnings("ignore", message="No complete tensor found")  # harmless, from torch's pt2 packing
             Model.log(
                 None,
                 mlflow.pytorch,
@@ -67,7 +73,7 @@ def log(run_id: str, generator: Path, names: Sequence[str], tags: Mapping[str, s
                 **common,
                 pytorch_model=network,
                 serialization_format="pt2",
-                # Two latents, since an example of one would fix the batch size of the exported program.
+                # Two latents, since an example with one would fix the batch size of the exported program at 1.
                 input_example=np.zeros((2, network.settings.nz), np.float32),
                 signature=ModelSignature(Schema([latents]), Schema([pictures])),
                 pip_requirements=_pinned("torch", "mlflow"),

@@ -1,4 +1,4 @@
-"""MLflow's registry: each evaluated generator is a version, and the nearest one of a protocol is the champion."""
+"""MLflow's model registry: each evaluated generator is a version; the champion has the smallest distance."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ from dcgan.tracking.run_folder import GENERATOR_SHA256
 
 CHAMPION = "champion"
 _ABOUT = (
-    "Generators of faces, trained by DCGAN. The alias `champion` is the version with the least distance among those "
-    "that were measured by the same protocol as the champion; move it by hand to make another protocol count."
+    "Generators of faces, trained as DCGANs. The alias `champion` is the version with the smallest distance among all "
+    "that were measured with the champion's protocol. To use another protocol, move the alias by hand."
 )
 
 
 def protocol_id(protocol: Mapping[str, str]) -> str:
-    """A short name of a protocol: all that two distances must have in common to be compared."""
+    """A short hash of a protocol, the values that two distances must have in common to be comparable."""
     return hashlib.sha256(json.dumps(dict(protocol), sort_keys=True).encode()).hexdigest()[:12]
 
 
@@ -35,7 +35,20 @@ def register(
     protocol: Mapping[str, str],
     card: str,
 ) -> None:
-    """Makes the generator a version of `name`, with its distance; one that is there gains a distance."""
+    """Registers the generator as a version of `name`, unless it already is one, and adds its distance as a tag.
+
+    Moves the alias `champion` to the version with the smallest distance in the champion's protocol.
+
+    Args:
+        client: client of the tracking store.
+        name: name of the registered model.
+        model: the logged model of the generator.
+        run: run in which the generator was evaluated.
+        metric: name of the distance.
+        distance: the measured distance.
+        protocol: values that two distances must have in common to be comparable.
+        card: the model card in Markdown, used as description of a new version.
+    """
     try:
         client.create_registered_model(name, description=_ABOUT)
     except MlflowException as error:

@@ -1,4 +1,4 @@
-"""What git knows of a folder."""
+"""Reads the state of a folder from git."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from pathlib import Path
 
 
 def git(folder: Path, *words: str) -> subprocess.CompletedProcess[str]:
-    """Runs git in a folder; where git is not installed, a command that failed."""
+    """Runs git in a folder; if git is not installed, the result has exit status 127."""
     command = ["git", *words]
     try:
         return subprocess.run(command, cwd=folder, capture_output=True, text=True, errors="replace", check=False)
@@ -19,26 +19,26 @@ def git(folder: Path, *words: str) -> subprocess.CompletedProcess[str]:
 
 
 def commit(folder: Path, length: int = 40) -> str:
-    """The commit that is checked out; empty if there is none."""
+    """The first `length` digits of the hash of the checked-out commit; empty if there is none."""
     parsed = git(folder, "rev-parse", "--verify", "--quiet", "HEAD")
     return parsed.stdout.strip()[:length] if parsed.returncode == 0 else ""
 
 
 def patch_name(of_commit: str) -> str:
-    """Under which name a run keeps what differed from its commit."""
+    """The artifact name under which a run keeps its difference from the commit."""
     return f"lineage/uncommitted-{of_commit[:12]}.patch"
 
 
 def uncommitted(folder: Path, paths: Sequence[str]) -> bytes | None:
-    """The difference of these paths from the commit, new files included, as a patch; empty if there is none.
+    """The difference between these paths and the commit as a patch, including new files; empty if there is none.
 
-    Files named `.env` or the like are left out. None where git cannot say it. The patch is the same whatever the
-    user's configuration of git is.
+    Files whose names begin with `.env` are left out. The patch does not depend on the user's git configuration. The
+    result is None if git fails.
     """
     existing = [path for path in paths if (folder / path).exists()] + [":(exclude,glob)**/.env*"]
     form = ["--binary", "--no-color", "--no-ext-diff", "--no-textconv", "--src-prefix=a/", "--dst-prefix=b/"]
     with tempfile.TemporaryDirectory() as temporary:
-        index = os.environ | {"GIT_INDEX_FILE": str(Path(temporary) / "index")}  # the user's own stays as it is
+        index = os.environ | {"GIT_INDEX_FILE": str(Path(temporary) / "index")}  # leaves the user's index unchanged
         patch = b""
         for words in (
             ["read-tree", "HEAD"],

@@ -1,4 +1,4 @@
-"""Finds the runs of a result, and rebuilds the result of a run: git, DVC and MLflow together."""
+"""Finds the runs of a result, and rebuilds the result of a run, with git, DVC and MLflow."""
 
 from __future__ import annotations
 
@@ -29,40 +29,41 @@ from dcgan.tracking.store import EXPERIMENT, connect
 
 MODEL = Path("models/generator.safetensors")
 METRICS = Path("reports/metrics.json")
-# Copies the files of a folder, and of links what they lead to; into linked folders no stage looks.
+# Copies the files of a folder, and the targets of links to files. Links to folders are skipped, as in all stages.
 _FILES = "'(' -type f -o -type l -exec test -f '{{}}' ';' ')'"
 _LEND = f"find {{0}}/ {_FILES} -print0 | tar -cf - -h --null -T - | tar -xf - -C {{1}}"
 
 
 @dataclass(frozen=True)
 class Plan:
-    """What it takes to rebuild the result of a run."""
+    """All that is needed to rebuild the result of a run."""
 
     run: Run
-    trained: Run  # the same, or the run that trained what this one evaluated
+    trained: Run  # the run that trained the generator: `run` itself, unless that only evaluated it
     root: Path
     folder: Path  # a worktree that does not exist yet
-    patched: bool  # whether something differed from the commit
-    store: str  # MLflow's address
+    patched: bool  # whether the run has a patch of uncommitted changes
+    store: str  # address of the tracking store
 
     @property
     def commit(self) -> str:
+        """The commit that the run was computed from."""
         return self.run.data.tags["git_commit"]
 
     @property
     def environment(self) -> dict[str, str]:
-        """What the bytes depend on beside the code, on a CPU the threads; MLflow, which has the run, is not told."""
+        """Environment variables for the rebuild: the training's number of threads, and no logging to MLflow."""
         threads = self.trained.data.tags.get("threads")
         return {"DCGAN_TRACKING": "0"} | ({"OMP_NUM_THREADS": threads} if threads else {})
 
     @property
     def lent(self) -> list[Path]:
-        """Folders with files that neither git nor a stage brings: what was fetched, and the user's own pictures."""
+        """Folders with files that come from neither git nor a stage: downloads and the user's own pictures."""
         folders = [Path("data") / name for name in ("downloads", "folder")]
         return [folder for folder in folders if git(self.root, "ls-files", "--others", str(folder)).stdout]
 
     def commands(self) -> list[str]:
-        """The commands that rebuild it, for a shell in the project's folder."""
+        """The shell commands that rebuild the result, to be run in the project's folder."""
         name, folder = patch_name(self.commit), str(self.folder)
         fetch = ["mlflow", "artifacts", "download", "-r", self.run.info.run_id, "-a", name, "-d", folder]
         patch = [fetch, ["git", "-C", folder, "apply", Path(name).name]] if self.patched else []
@@ -76,10 +77,15 @@ class Plan:
 
 
 def plan(root: Path, run_id: str, folder: Path | None = None) -> Plan:
-    """How to rebuild the result of a run, in `folder` or beside the project.
+    """Plans how to rebuild the result of a run.
+
+    Args:
+        root: the project's folder.
+        run_id: id of the run.
+        folder: the new worktree; by default beside the project, named after the project and the run.
 
     Raises:
-        UserError: there is no such run, it has no result, or its commit is not known here.
+        UserError: MLflow cannot be reached, the run does not exist or cannot be rebuilt, or the folder exists.
     """
     with _asking():
         client, _ = connect(root)
@@ -90,36 +96,36 @@ def plan(root: Path, run_id: str, folder: Path | None = None) -> Plan:
                 raise
             store = hidden(str(client.tracking_uri))
             raise UserError(
-                f"{run_id}: {store} has no such run; copy an id of the UI, or name its store with MLFLOW_TRACKING_URI."
+                f"{run_id}: {store} has no such run; copy an id from the UI, or set MLFLOW_TRACKING_URI to its store."
             ) from None
     tags = run.data.tags
     if GENERATOR_SHA256 not in tags:
-        raise UserError(f"{run_id}: this run has no generator, since it was not finished; there is nothing to compare.")
+        raise UserError(f"{run_id}: the run did not finish and has no generator; give a finished run.")
     if "git_commit" not in tags:
-        raise UserError(f"{run_id}: it was computed outside of git, so that its code is not known; rebuild it by hand.")
+        raise UserError(f"{run_id}: the run was computed outside git, so its code is unknown; rebuild it by hand.")
     folder = (folder or root.resolve().parent / f"{root.resolve().name}-{run_id[:8]}").resolve()
     if folder.exists():
-        raise UserError(f"{folder}: it is there already; remove it (`git worktree remove`), or give --into.")
+        raise UserError(f"{folder}: already exists; remove it (`git worktree remove`), or give another with --into.")
     if git(root, "cat-file", "-e", f"{tags['git_commit']}^{{commit}}").returncode:
-        raise UserError(f"{run_id}: its commit {tags['git_commit']} is not in this repository; fetch it first.")
+        raise UserError(f"{run_id}: the run's commit {tags['git_commit']} is not in this repository; fetch it first.")
     patched, trained = False, run
     if TRAINED_IN in tags:
         with _asking():
             trained = client.get_run(tags[TRAINED_IN])
-    if tags.get("git_dirty") != "false":  # or the patch is of a later stage
+    if tags.get("git_dirty") != "false":  # a clean run may hold the patch of a later stage
         with contextlib.suppress(MlflowException, OSError), tempfile.TemporaryDirectory() as temporary:
             patch = Path(client.download_artifacts(run_id, patch_name(tags["git_commit"]), temporary))
             patched = patch.stat().st_size > 0
     if tags.get("git_dirty") in ("true", "unknown") and not patched:
-        raise UserError(f"{run_id}: its code differed from the commit, and the difference is lost with its artifacts.")
+        raise UserError(f"{run_id}: its code differed from the commit, and the patch is missing; it cannot be rebuilt.")
     return Plan(run, trained, root.resolve(), folder, patched, str(client.tracking_uri))
 
 
 def go(wanted: Plan) -> None:
-    """Runs `commands`, and compares.
+    """Runs the plan's `commands` and compares the result with the run.
 
     Raises:
-        UserError: a command failed, or the result is another.
+        UserError: a command failed, or the result is different.
     """
     programs = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", os.defpath)])
     environment = os.environ | {"PATH": programs, "MLFLOW_TRACKING_URI": wanted.store}
@@ -131,21 +137,23 @@ def go(wanted: Plan) -> None:
 
 
 def compare(wanted: Plan) -> None:
-    """Compares what was rebuilt with what the run knows, and prints it.
+    """Compares the rebuilt generator and distance with those of the run, and prints the outcome.
+
+    The distances are compared only if both were measured with the same settings.
 
     Raises:
-        UserError: the generator or the distance is another.
+        UserError: the generator or the distance is different.
     """
     tags, expected = wanted.run.data.tags, wanted.run.data.metrics
     digest = sha256(wanted.folder / MODEL)
     if digest != tags[GENERATOR_SHA256]:
         names = ("processor", "device", "instructions", "precision", "torch")
         known = wanted.trained.data.tags
-        made = ", ".join(known[name] for name in names if name in known) if "device" in known else "a machine not known"
+        made = ", ".join(known[name] for name in names if name in known) if "device" in known else "an unknown machine"
         raise UserError(
-            f"{wanted.folder / MODEL}: its SHA-256 is {digest}, and the run's generator has "
-            f"{tags[GENERATOR_SHA256]}; the same bytes are promised on the same kind of machine alone, and that run "
-            f"was made on: {made}."
+            f"{wanted.folder / MODEL}: its SHA-256 is {digest}, but the run's generator has "
+            f"{tags[GENERATOR_SHA256]}; the same bytes are promised only on the same kind of machine, and the run "
+            f"was computed on: {made}."
         )
     print(f"{MODEL}: the same bytes, SHA-256 {digest}")
     metrics = json.loads((wanted.folder / METRICS).read_text())
@@ -155,19 +163,23 @@ def compare(wanted: Plan) -> None:
         key for key, name in SETTINGS.items() if name in metrics and params.get(key) not in (None, str(metrics[name]))
     ]
     if other:
-        print(f"{METRICS}: the run was measured with another {', '.join(other)}; the distances are not compared")
+        print(f"{METRICS}: the run was evaluated with a different {', '.join(other)}; the distances are not compared")
     elif name in expected:
         if significant(expected[name]) != metrics[name]:
             here = f"{wanted.folder / METRICS}: {name} is {metrics[name]:g}"
-            raise UserError(f"{here}, and the run's is {expected[name]:g}.")
+            raise UserError(f"{here}, but the run's is {expected[name]:g}.")
         print(f"{METRICS}: the same {name}, {metrics[name]:g}")
 
 
 def runs_of(root: Path, what: str) -> list[Run]:
-    """The runs of a generator: of its file, or of the one that a DVC experiment or a git revision has in dvc.lock.
+    """The runs of a generator, oldest first.
+
+    Args:
+        root: the project's folder.
+        what: the generator's file, or a DVC experiment or git revision whose dvc.lock lists the generator.
 
     Raises:
-        UserError: `what` is none of these, or no run is known for it.
+        UserError: `what` is none of these, or the store has no run of the generator.
     """
     if Path(what).is_file():
         query = f"tags.{GENERATOR_SHA256} = '{sha256(Path(what))}'"
@@ -186,7 +198,7 @@ def _locked_md5(root: Path, revision: str) -> str:
     reference = next((name for name in named if name.rpartition("/")[2] == revision), revision)
     lock = git(root, "show", f"{reference}:./dvc.lock")
     if lock.returncode:
-        raise UserError(f"{revision}: give a file, a DVC experiment, or a git revision with a dvc.lock.")
+        raise UserError(f"{revision}: is not known; give a file, a DVC experiment, or a git revision with a dvc.lock.")
     outs = yaml.safe_load(lock.stdout)["stages"].get("train", {}).get("outs", [])
     md5 = next((out["md5"] for out in outs if out["path"] == str(MODEL)), None)
     if md5 is None:
@@ -201,5 +213,5 @@ def _asking() -> Iterator[None]:
     except (MlflowException, SQLAlchemyError, ImportError, filelock.Timeout) as error:
         reason = hidden(str(error).splitlines()[0][:200])
         raise UserError(
-            f"MLflow cannot be asked ({reason}); start its server, or name it with MLFLOW_TRACKING_URI."
+            f"MLflow cannot be reached ({reason}); start its server, or set MLFLOW_TRACKING_URI to its address."
         ) from None

@@ -1,4 +1,4 @@
-"""A run as the stage that computes it writes it, into a folder. Nothing here talks to MLflow."""
+"""Writes a run into a folder, from within the stage that computes it. Nothing here communicates with MLflow."""
 
 from __future__ import annotations
 
@@ -25,24 +25,25 @@ logger = logging.getLogger(__name__)
 
 
 class Run:
-    """A run as its writer sees it; without a spool nothing is kept.
+    """Writes a run into a folder in a spool; without a spool nothing is written.
 
     Args:
-        spool: of the store that is to hold the run, as `spool_of` names it.
-        first: files of which a run that MLflow has already keeps its own, by name.
+        spool: folder of runs to be uploaded to one store, see `spool_of`; or None.
+        about: description of the run.
+        first: files by name; a run that already has a file of the same name in MLflow keeps that file.
     """
 
     def __init__(self, spool: Path | None, about: Description, first: Mapping[str, bytes] | None = None) -> None:
-        # Folders are sent in the order of their names.
+        # Folders are uploaded in the order of their names.
         self.folder = spool / f"{time.time_ns():020}-{uuid.uuid4().hex[:8]}" if spool else None
         self._about, self._first = about, dict(first or {})
         self._lock: filelock.BaseFileLock | None = None
-        self._unwritten: list[str] = []  # lines for which there was no room
+        self._unwritten: list[str] = []  # lines that could not be written yet
         self._warned = False
 
     @contextlib.contextmanager
     def open(self) -> Iterator[Run]:
-        """The run begins and ends with the block, as what the block ended in."""
+        """Starts the run with the block; ends it as FINISHED, or as KILLED or FAILED after an exception."""
         self.describe()
         status = "FAILED"
         try:
@@ -57,28 +58,28 @@ class Run:
                 self._lock.release()
 
     def describe(self, **changed: Any) -> None:
-        """Changes fields of the description."""
+        """Changes fields of the description and writes it."""
         self._about = replace(self._about, **changed)
         self._keep(lambda folder: write_json(folder / DESCRIPTION, asdict(self._about)))
 
     def metrics(self, step: int, values: Mapping[str, float]) -> None:
-        """Values after so many steps; those that the run has already count once. Numbers without a curve: step 0."""
+        """Logs values after `step` steps; repeated values count once. Use step 0 for values without a curve."""
         self._unwritten.append(run_folder.line(step, values))
         self._keep(self._write_metrics)
 
     def grid(self, step: int, sheet: Pixels | Path) -> None:
-        """The fixed latents' pictures after so many steps: (H, W, C), or a PNG file of them."""
+        """Logs the grid of the fixed latents' pictures after `step` steps: an array (H, W, C) or a PNG file."""
         if not isinstance(sheet, Path):
             file = io.BytesIO()
-            to_image(sheet).save(file, "PPM")  # to compress it is the sender's work: the training waits for this
+            to_image(sheet).save(file, "PPM")  # uncompressed, since the training waits; the sender compresses it
         self._file(f"{GRIDS}/{step}", sheet if isinstance(sheet, Path) else file.getvalue())
 
     def artifact(self, name: str, content: Path | str) -> None:
-        """A file, or one of this content; `name` may be a path."""
+        """Logs an artifact: a copy of a file, or text; `name` may be a path."""
         self._file(f"{ARTIFACTS}/{name}", content.encode() if isinstance(content, str) else content)
 
     def model(self, generator: Path) -> None:
-        """The generator's file, as MLflow models."""
+        """Logs the generator's file, to be uploaded as MLflow models."""
         self._file(MODEL, generator)
 
     def _file(self, name: str, content: bytes | Path) -> None:
@@ -89,7 +90,7 @@ class Run:
         self._unwritten = []
 
     def _keep(self, write: Callable[[Path], object]) -> None:
-        """Writes in the folder, which is made if it is not there. What finds no room costs a warning."""
+        """Writes into the folder, which is created if necessary; only the first OSError logs a warning."""
         if self.folder is None:
             return
         try:
@@ -97,13 +98,13 @@ class Run:
             write(self.folder)
         except OSError as error:
             if not self._warned:
-                logger.warning("Cannot write what is to be logged to MLflow: %s; continuing without it", error)
+                logger.warning("Cannot write the data to be logged to MLflow: %s; continuing without it", error)
             self._warned = True
 
     def _made(self, folder: Path) -> filelock.BaseFileLock:
         folder.parent.mkdir(parents=True, exist_ok=True)
         lock = run_folder.lock(folder)
-        lock.acquire()  # first, or a sender would take it for that of a dead writer
+        lock.acquire()  # before the folder exists, otherwise a sender would treat its writer as dead
         with atomic(folder) as temporary:
             write_json(temporary / DESCRIPTION, asdict(self._about))
             for name, content in self._first.items():
@@ -113,7 +114,7 @@ class Run:
 
 @contextlib.contextmanager
 def harmless(what: str) -> Iterator[None]:
-    """Whatever goes wrong in the block is a warning: what is told to MLflow never ends a stage."""
+    """Turns all errors in the block, except Interrupted, into warnings: a failure to log must not end a stage."""
     try:
         yield
     except Interrupted:

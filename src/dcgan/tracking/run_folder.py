@@ -1,6 +1,6 @@
-"""The form of what an MLflow run should hold: a folder that one process writes and a sender reads.
+"""The format of a run folder, which holds what an MLflow run should contain: one process writes it, a sender reads it.
 
-The writer holds a lock beside the folder while it lives. Nothing here talks to MLflow.
+The writer holds a lock beside the folder while it runs. Nothing here communicates with MLflow.
 """
 
 from __future__ import annotations
@@ -19,37 +19,37 @@ import filelock
 
 from dcgan.tracking.private import without_login
 
-SPOOL = "mlspool"  # the folder under the project's root; it holds one for each store, and that one for each run
-# In the folder of a run.
+SPOOL = "mlspool"  # in the project's root; contains a folder per store, with a folder per run
+# Names in the folder of a run.
 DESCRIPTION = "run.json"  # a Description
-METRICS = "metrics.jsonl"  # points of the curves, a line each
-LOAD = "load.jsonl"  # the machine's load, likewise; written by the sender itself
+METRICS = "metrics.jsonl"  # points of the curves, one per line
+LOAD = "load.jsonl"  # the machine's load, one point per line; written by the sender itself
 GRIDS = "grids"  # the fixed latents' pictures, named by step
 ARTIFACTS = "artifacts"  # files
-FIRST = "first"  # files, of which the run keeps those that it was given first
+FIRST = "first"  # files that are uploaded only if the run has no file of the same name
 MODEL = "generator.safetensors"  # logged as MLflow models
 
 FINGERPRINT, GENERATOR_SHA256, EVALUATION = "fingerprint", "generator_sha256", "evaluation"
-TRAINED_IN = "trained_in"  # the tag of an evaluation's run: the id of the training's
+TRAINED_IN = "trained_in"  # tag of an evaluation's run: id of the training's run
 Point = tuple[int, int, dict[str, float]]  # milliseconds since 1970, step, values
 
 
 @dataclass(frozen=True)
 class Description:
-    """All that a run holds beside its files and curves.
+    """All contents of a run except its files and curves.
 
-    A run that MLflow has already keeps its own name, parameters, start and `opened_with`.
+    A run that already exists in MLflow keeps its name, parameters, start time and `opened_with`.
     """
 
-    # Tags by which the run is found, and which depend on its inputs alone: FINGERPRINT of a training, or
-    # GENERATOR_SHA256 of what came of it, with EVALUATION where a second evaluation of it is a run of its own.
+    # Tags by which the run is found, which depend only on its inputs: FINGERPRINT of a training, or GENERATOR_SHA256 of
+    # its generator, with EVALUATION for an evaluation, since a second evaluation of a generator has its own run.
     identity: dict[str, str]
     name: str
     params: dict[str, str]  # of the training
-    settings: dict[str, str] = field(default_factory=dict)  # of the evaluation: parameters too
+    settings: dict[str, str] = field(default_factory=dict)  # of the evaluation; logged as parameters too
     opened_with: dict[str, str] = field(default_factory=dict)  # tags
     started: int = field(default_factory=lambda: now())  # milliseconds since 1970
-    restored: dict[int, dict[str, float]] = field(default_factory=dict)  # curves by step, if no training made the run
+    restored: dict[int, dict[str, float]] = field(default_factory=dict)  # curves by step, for a run without a training
     tags: dict[str, str] = field(default_factory=dict)
     dataset: dict[str, str] = field(default_factory=dict)  # MLflow's: name, digest, and JSON of source and profile
     registered: dict[str, Any] = field(default_factory=dict)  # arguments of `registry.register`
@@ -57,30 +57,35 @@ class Description:
     ended: int = 0  # milliseconds since 1970
 
 
+def tracking_is_on() -> bool:
+    """False if DCGAN_TRACKING is 0: then nothing is logged or kept."""
+    return os.environ.get("DCGAN_TRACKING") != "0"
+
+
 def spool_of(root: Path) -> Path:
-    """Where runs wait for the store that MLFLOW_TRACKING_URI names now, or for the project's own."""
+    """The folder where runs wait for the store in MLFLOW_TRACKING_URI, by default for the project's own store."""
     named = os.environ.get("MLFLOW_TRACKING_URI")
     store = without_login(named or "")
     return root.resolve() / SPOOL / (hashlib.sha256(store.encode()).hexdigest()[:8] if named else "own")
 
 
 def waiting(spool: Path) -> list[Path]:
-    """The folders of runs in a spool, the oldest first."""
+    """The run folders in a spool, oldest first."""
     return sorted(path.parent for path in spool.glob(f"[0-9]*/{DESCRIPTION}"))
 
 
 def describe(folder: Path) -> Description:
-    """What the writer has said so far."""
+    """The current description in a run folder."""
     return Description(**json.loads((folder / DESCRIPTION).read_bytes()))
 
 
 def lock(folder: Path, seconds: float = 0) -> filelock.BaseFileLock:
-    """What the writer of a folder holds while it lives, to be acquired within so many seconds."""
+    """The lock that the writer of a folder holds while it runs; acquiring it fails after `seconds` seconds."""
     return filelock.FileLock(folder.with_suffix(".lock"), timeout=seconds)
 
 
 def over(folder: Path, seconds: float = 0) -> bool:
-    """Whether the writer has ended or died, so that nothing changes any more; waits so many seconds for that."""
+    """Whether the writer has ended, so that the folder no longer changes; waits up to `seconds` seconds for that."""
     try:
         with lock(folder, seconds):
             return True
@@ -89,7 +94,7 @@ def over(folder: Path, seconds: float = 0) -> bool:
 
 
 def remove(folder: Path) -> None:
-    """Removes a folder; what a kill leaves of it is a folder with less in it, to be removed again."""
+    """Removes a run folder, its description last, so that `waiting` still finds it if the process is killed."""
     for path in sorted(folder.iterdir(), key=lambda path: path.name == DESCRIPTION):
         shutil.rmtree(path) if path.is_dir() else path.unlink()
     folder.rmdir()
@@ -97,18 +102,18 @@ def remove(folder: Path) -> None:
 
 
 def files(folder: Path) -> list[tuple[str, Path]]:
-    """The files in a folder and below, after their names relative to it."""
+    """All files in a folder and its subfolders, as pairs of relative name and path, sorted."""
     paths = [path for path in folder.rglob("*") if path.is_file() and not path.name.endswith(".partial")]
     return [(path.relative_to(folder).as_posix(), path) for path in sorted(paths)]
 
 
 def line(step: int, values: Mapping[str, float]) -> str:
-    """A line of METRICS."""
+    """A line of METRICS or LOAD, with the current time."""
     return json.dumps({"time": now(), "step": step, "values": dict(values)}) + "\n"
 
 
 def append(path: Path, lines: Sequence[str]) -> None:
-    """Adds lines; a part of one that a full disk cut off before is ended first, and is no line."""
+    """Appends lines to a file; if a full disk cut off the last line, ends it first, so that `points` ignores it."""
     with path.open("a+b") as file:
         if file.tell():
             file.seek(-1, os.SEEK_END)
@@ -118,7 +123,7 @@ def append(path: Path, lines: Sequence[str]) -> None:
 
 
 def points(path: Path, start: int) -> tuple[list[Point], int]:
-    """What the lines from a byte on say, and the byte where the next ones will begin."""
+    """The points in the complete lines from byte `start` on, and the byte to start from next time."""
     if not path.exists():
         return [], start
     with path.open("rb") as file:
@@ -137,7 +142,7 @@ def _parsed(text: bytes) -> Point | None:
 
 
 def texts(values: Mapping[str, Any]) -> dict[str, str]:
-    """Parameters as MLflow has them."""
+    """Parameters as strings, as MLflow stores them; None becomes an empty string."""
     return {name: "" if value is None else str(value) for name, value in values.items()}
 
 

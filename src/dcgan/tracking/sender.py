@@ -1,7 +1,8 @@
-"""The process that makes MLflow hold what the folders of runs say: `python -m dcgan.tracking.sender ROOT`.
+"""The sender, a process that uploads run folders to MLflow: `python -m dcgan.tracking.sender ROOT`.
 
-A stage starts one with `sending`. It works until its standard input ends, then sends what there is and ends too. One
-at a time sends for a project and a store; others wait for it. What it cannot send stays in its folder.
+A stage starts a sender with `sending`. The sender works until its standard input ends, then uploads the rest and exits.
+Only one sender at a time uploads for a project and a store; others wait for it. What it cannot upload stays in the run
+folder.
 """
 
 from __future__ import annotations
@@ -25,63 +26,67 @@ import filelock
 import dcgan
 from dcgan.system.python_path import python_path
 from dcgan.tracking.private import hidden
-from dcgan.tracking.run_folder import LOAD, SPOOL, append, line, over, remove, spool_of, waiting
+from dcgan.tracking.run_folder import LOAD, SPOOL, append, line, over, remove, spool_of, tracking_is_on, waiting
 
 if TYPE_CHECKING:
     from dcgan.tracking.store import Store
 
 logger = logging.getLogger(__name__)
-_INTERVAL = 5.0  # seconds between two uploads of runs that go on; the UI looks more seldom
-_LOOK = 0.2  # seconds between two looks for one that has ended
-_RETRY = 10.0  # seconds, after a failure
-_LAST_SECONDS = 60  # that a stage waits at its end until all is sent
-_CLOSE_SECONDS = 1  # in which the system closes what a killed process had open
-_LOAD_INTERVAL = 10.0  # seconds between two samples of the machine's load
-_NICENESS = 5  # beside a training, which goes first; other stages only wait for it
+_INTERVAL = 5.0  # seconds between uploads of an unfinished run; the UI refreshes less often
+_LOOK = 0.2  # seconds between checks for runs that have ended
+_RETRY = 10.0  # seconds before the next attempt after a failure
+_LAST_SECONDS = 60  # maximum time that a stage waits at its end for the upload
+_CLOSE_SECONDS = 1  # time for the system to close the files of a killed process
+_LOAD_INTERVAL = 10.0  # seconds between samples of the machine's load
+_NICENESS = 5  # only beside a training, which has priority; other stages just wait for the sender
 
 
 @contextlib.contextmanager
 def sending(root: Path, load_of: Path | None = None) -> Iterator[None]:
-    """Starts a sender for the project at `root`, and waits in the end until all is sent that the block wrote.
+    """Starts a sender for the project at `root`, and waits after the block until everything is uploaded.
+
+    It waits for at most _LAST_SECONDS. With DCGAN_TRACKING=0 no sender is started.
 
     Args:
-        load_of: the folder of a run that is given the machine's load meanwhile.
+        root: the project's root.
+        load_of: a run folder in which the sender records the machine's load meanwhile.
     """
-    if os.environ.get("DCGAN_TRACKING") == "0":
+    if not tracking_is_on():
         yield
         return
-    # -P: no file of the folder that it is started in, where a relative address of a store counts, hides a module.
+    # The sender runs in `root`, since a relative address of a store refers to it. -P: files there hide no modules.
     command = [sys.executable, "-P", "-m", "dcgan.tracking.sender", str(root.resolve())]
     command += ["--load-of", str(load_of)] if load_of else []
-    # The code that the stage runs, whatever is installed.
+    # The sender uses the same code as the stage, even if another copy is installed.
     environment = os.environ | {"PYTHONPATH": python_path(Path(str(dcgan.__file__)).parents[1])}
-    # Its own session: a Ctrl-C is the stage's, which says in the end how the run ended.
+    # In its own session, since Ctrl-C is for the stage, which reports at its end how the run ended.
     try:
         sender = subprocess.Popen(command, stdin=subprocess.PIPE, cwd=root, env=environment, start_new_session=True)
     except OSError as error:
-        logger.warning("Cannot start the process that logs to MLflow: %s; it is logged later", error)
+        logger.warning("Cannot start the process that logs to MLflow: %s; the run is logged later", error)
         yield
         return
     try:
         yield
     finally:
         assert sender.stdin
-        sender.stdin.close()  # by which it knows that nothing more will come, whatever ended the stage
+        sender.stdin.close()  # tells the sender that the stage has ended, for whatever reason
         try:
             sender.wait(_LAST_SECONDS)
         except subprocess.TimeoutExpired:
             sender.kill()
-            logger.warning("MLflow is slow; what is not logged yet is kept in %s and logged later", root / SPOOL)
+            logger.warning("MLflow is slow; data that is not logged yet is kept in %s and logged later", root / SPOOL)
 
 
 def send(root: Path, ended: threading.Event | None = None) -> bool:
-    """Sends what the folders of runs say until `ended` is set, and once more; one warning says that it does not work.
+    """Uploads run folders repeatedly until `ended` is set, then once more; only the first failure logs a warning.
 
     Args:
-        ended: without it all is sent once.
+        root: the project's root.
+        ended: set when nothing more will be written; if it is None, everything is uploaded once.
 
     Returns:
-        Whether all is sent that is there.
+        Whether everything is uploaded.
     """
     if ended is None:
         ended = threading.Event()
@@ -92,26 +97,30 @@ def send(root: Path, ended: threading.Event | None = None) -> bool:
     while True:
         last = ended.is_set()
         try:
-            with turn:
-                _send_all(root, spool, ended)
-            return True
-        except filelock.Timeout:  # another sends, these runs too
+            turn.acquire()
+        except filelock.Timeout:  # another sender is active and uploads these runs too
             if last and not any(map(over, waiting(spool))):
                 return True
             time.sleep(_LOOK)
-        except Exception as error:  # whatever it is, the training is worth more
+            continue
+        try:
+            _send_all(root, spool, ended)
+            return True
+        except Exception as error:  # no error of any kind may end the training
             if not warned:
                 reason = hidden(str(error).splitlines()[0][:300]) if str(error) else type(error).__name__
                 logger.warning(
-                    "Cannot reach MLflow; continuing without it: %s. What is not logged yet is kept in %s and logged "
-                    "by the next stage, or by `python -m dcgan sync`.",
+                    "Cannot reach MLflow; continuing without it: %s. Data that is not logged yet is kept in %s and "
+                    "logged by the next stage, or by `python -m dcgan sync`.",
                     reason,
                     spool,
                 )
             warned = True
-            if last:
-                return False
-            ended.wait(_RETRY)
+        finally:
+            turn.release()
+        if last:
+            return False
+        ended.wait(_RETRY)
 
 
 def _send_all(root: Path, spool: Path, ended: threading.Event) -> None:
@@ -133,7 +142,7 @@ def _send_all(root: Path, spool: Path, ended: threading.Event) -> None:
 
 
 def _store(root: Path) -> Store:
-    from dcgan.tracking.store import Store  # here, since it takes seconds, and a sender may have nothing to send
+    from dcgan.tracking.store import Store  # takes seconds to import, and a sender may have nothing to upload
 
     return Store(root)
 
@@ -150,18 +159,18 @@ def main() -> None:
         os.nice(_NICENESS)
         threading.Thread(target=_sample_load, args=(options.load_of, ended), daemon=True).start()
     send(options.root, ended)
-    gc.freeze()  # or the interpreter's last collection looks at all that MLflow has loaded
+    gc.freeze()  # otherwise the last garbage collection scans all that MLflow has loaded
 
 
 def _wait_for_end(ended: threading.Event, run: Path | None) -> None:
     sys.stdin.read()
     if run and run.exists():
-        over(run, _CLOSE_SECONDS)  # of a stage that was killed, whose lock may be released a moment later
+        over(run, _CLOSE_SECONDS)  # the lock of a killed stage may be released a moment later
     ended.set()
 
 
 def _sample_load(run: Path, ended: threading.Event) -> None:
-    """The machine's load as MLflow's own monitors see it, under their names; by seconds since the process's start."""
+    """Records the machine's load as `system/...` with MLflow's own monitors; the step is seconds since its start."""
     from mlflow.system_metrics.metrics.cpu_monitor import CPUMonitor
     from mlflow.system_metrics.metrics.disk_monitor import DiskMonitor
     from mlflow.system_metrics.metrics.gpu_monitor import GPUMonitor
@@ -171,7 +180,7 @@ def _sample_load(run: Path, ended: threading.Event) -> None:
     try:
         monitors.append(GPUMonitor())
     except Exception:  # no GPU, or no driver for it
-        logger.debug("no GPU to be monitored")
+        logger.debug("no GPU to monitor")
     start = time.monotonic()
     while not ended.wait(_LOAD_INTERVAL):
         values: dict[str, float] = {}
@@ -179,7 +188,7 @@ def _sample_load(run: Path, ended: threading.Event) -> None:
             monitor.collect_metrics()
             values |= monitor.aggregate_metrics()
             monitor.clear_metrics()
-        with contextlib.suppress(OSError):  # of a full disk; and of a run that is gone
+        with contextlib.suppress(OSError):  # the disk is full, or the run folder has been removed
             named = {f"system/{name}": value for name, value in values.items()}
             append(run / LOAD, [line(int(time.monotonic() - start), named)])
 

@@ -1,4 +1,4 @@
-"""The code of the MLflow model `generator`: latents, or a seed and a count, to pictures."""
+"""The code of the MLflow model `generator`: generates pictures from latents, or from a seed and a count."""
 
 from __future__ import annotations
 
@@ -16,16 +16,16 @@ from mlflow.models import set_model
 from dcgan import networks, sampling
 from dcgan.system import hardware
 
-MOST = 1024  # pictures for one request
-_BYTES = 64  # of a request for each number of a latent, and as many kB for all else
-warnings.filterwarnings("ignore", message=".*Add type hints")  # MLflow would take them for the signature
+MOST = 1024  # pictures per request
+_BYTES = 64  # of a request per number of a latent, plus 64 kB for the rest
+warnings.filterwarnings("ignore", message=".*Add type hints")  # MLflow would derive the signature from type hints
 
 
 class FaceModel(mlflow.pyfunc.PythonModel):  # type: ignore[misc]
-    """Pictures, uint8 (N, H, W, C).
+    """Generates pictures, uint8 (N, H, W, C).
 
-    They are those of the given latents (N, nz); or, with `count` and no latents (`[[]]`), the first `count` of the
-    list that `seed` stands for, as `python -m dcgan generate --seed SEED --count COUNT` writes them.
+    With latents (N, nz), it returns their pictures. With `count` and no latents (`[[]]`), it returns the same pictures
+    as `python -m dcgan generate --seed SEED --count COUNT`: the first `count` of the sequence defined by `seed`.
     """
 
     def load_context(self, context: mlflow.pyfunc.PythonModelContext) -> None:
@@ -37,25 +37,26 @@ class FaceModel(mlflow.pyfunc.PythonModel):  # type: ignore[misc]
     def predict(self, context, model_input, params=None):  # type: ignore[no-untyped-def]
         latents, count = np.asarray(model_input), (params or {}).get("count", 0)
         if count and latents.size:
-            raise _refusal('give latents, or "count" with the inputs [[]], not both')
+            raise _refusal('both latents and "count" are given; give latents, or "count" with the inputs [[]]')
         if not 1 <= (count or len(latents)) <= MOST:
-            raise _refusal(f"{count or len(latents)} pictures are asked for; ask for 1 to {MOST} at a time")
+            raise _refusal(f"{count or len(latents)} pictures are requested; request 1 to {MOST} at a time")
         if count:
             seed = (params or {}).get("seed", 1)
             return sampling.generated(self.generator, seed)(slice(0, count)).numpy()
         nz = self.generator.settings.nz
         if latents.shape[1:] != (nz,):
-            raise _refusal(f'the latents have the shape {latents.shape}, not (N, {nz}); without latents give "count"')
+            raise _refusal(f'the latents have shape {latents.shape}, not (N, {nz}); without latents, give "count"')
         if not np.isfinite(latents).all():
-            raise _refusal("a latent is not finite")
+            raise _refusal("the latents contain a value that is not finite")
         return sampling.generate(self.generator, torch.from_numpy(np.ascontiguousarray(latents)))
 
 
 def _limit_requests(limit: int) -> None:
-    """Has MLflow's scoring server answer a request of more bytes with 413.
+    """Makes MLflow's scoring server answer requests of more than `limit` bytes with status 413.
 
-    It has no limit of its own, and parses a request twice and copies it before `predict` could refuse anything: a
-    million latents hold it up for minutes. The model requires this very version of MLflow.
+    The server has no limit of its own. It parses a request twice and copies it before `predict` can refuse it, so that
+    a million latents block the server for minutes. The function replaced here is that of the MLflow version that
+    the model requires.
     """
     from mlflow.pyfunc import scoring_server
 
@@ -63,7 +64,7 @@ def _limit_requests(limit: int) -> None:
 
     def invocations(data: bytes, *others: Any) -> Any:
         if len(data) > limit:
-            sentence = f"the request has {len(data)} bytes; send at most {limit}, {MOST} latents at a time"
+            sentence = f"the request has {len(data)} bytes; send at most {limit}, that is {MOST} latents at a time"
             return scoring_server.InvocationsResponse(response=sentence, status=413, mimetype="text/plain")
         return unlimited(data, *others)
 

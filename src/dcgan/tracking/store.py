@@ -1,4 +1,4 @@
-"""The tracking store: makes MLflow hold what the folder of a run says, by adding what is missing."""
+"""The tracking store: uploads the contents of run folders that MLflow lacks."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from dcgan.tracking.run_folder import EVALUATION, GENERATOR_SHA256, TRAINED_IN, 
 
 os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
 os.environ.setdefault("DO_NOT_TRACK", "true")
-# With the server down MLflow would retry every call for about four minutes; here the folders wait for it.
+# If the server is down, MLflow would retry each call for about four minutes; here the run folders wait instead.
 os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
 os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "10")
 os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
@@ -49,52 +49,51 @@ logging.getLogger("mlflow").setLevel(logging.ERROR)
 logging.getLogger("alembic").setLevel(logging.ERROR)
 
 EXPERIMENT = "dcgan"
-_GRIDS = "fixed_latents"  # MLflow's key of a series of pictures, and the ends of the names of two files of each
-_SUFFIXES = (".png", "+compressed.webp")
+_GRIDS = "fixed_latents"  # MLflow's key of the series of grids
+_SUFFIXES = (".png", "+compressed.webp")  # of the two files that MLflow writes for each grid
 RESTORED = "restored"
-_KIND = {"mlflow.experimentKind": "custom_model_development"}  # a training, not a chat
-_BATCH = 1000  # metrics in a request, MLflow's limit
+_KIND = {"mlflow.experimentKind": "custom_model_development"}  # marks an experiment for training, not for generative AI
+_BATCH = 1000  # metrics per request, MLflow's limit
 _TEXT = 6000  # characters of a parameter, MLflow's limit
-# What a store says of a request that it would refuse again. Others may pass later, as a login that failed, or
-# BAD_REQUEST, which MLflow says too where its database has no connection to spare.
+# Error codes of requests that a store would refuse again. Requests with other codes may succeed later, such as a failed
+# login, or BAD_REQUEST, which MLflow also returns if its database has no free connection.
 _REFUSED = {"INVALID_PARAMETER_VALUE", "RESOURCE_DOES_NOT_EXIST", "RESOURCE_ALREADY_EXISTS"}
-_LATER = {401, 403, 408, 429}  # those of HTTP's 4xx that may pass
+_LATER = {401, 403, 408, 429}  # HTTP 4xx statuses of requests that may succeed later
 
-_Item = tuple[str, object, Callable[[], object]]  # what it is, what tells it from others of its kind, how it is sent
+_Item = tuple[str, object, Callable[[], object]]  # kind, identity among items of this kind, function that uploads it
 
 
 @dataclass
 class _Known:
-    """What a run has already."""
+    """What a run in MLflow already contains."""
 
     run_id: str
-    unread: set[str]  # metrics that it has, whose points have not been asked for
     points: dict[str, set[tuple[int, int | None]]] = field(default_factory=dict)  # by metric, see `_told_by`
-    grids: dict[int, str | None] | None = None  # see `_grids`; None: not asked for yet
+    grids: dict[int, str | None] | None = None  # see `_grids`; None: not fetched yet
 
 
 @dataclass
 class _Progress:
-    """What a folder's run has been given."""
+    """What has been uploaded from a run folder."""
 
     known: _Known
-    read: dict[str, int] = field(default_factory=dict)  # of files of metrics, the bytes
+    read: dict[str, int] = field(default_factory=dict)  # bytes read, by name of the file of metrics
     done: set[tuple[str, object]] = field(default_factory=set)
 
 
 def connect(root: Path) -> tuple[mlflow.MlflowClient, str]:
-    """A client of the store, and the id of the experiment, which is made if it is not there.
+    """Connects to the store; returns a client and the id of the experiment, which is created if it does not exist.
 
     Args:
-        root: of the main project; the default store is the SQLite file `mlflow.db` there, with its artifacts in
-            `mlartifacts/`. MLFLOW_TRACKING_URI names another.
+        root: root of the main project. The default store is its SQLite file `mlflow.db`, with artifacts in
+            `mlartifacts/`; MLFLOW_TRACKING_URI selects another store.
     """
     named = os.environ.get("MLFLOW_TRACKING_URI")
     uri = named or f"sqlite:///{root.resolve() / 'mlflow.db'}"
     mlflow.set_tracking_uri(uri)
-    if not named:  # which MLflow has set; it would name another store to who asks next
+    if not named:  # set by MLflow; the next caller would take it for the user's choice
         os.environ.pop("MLFLOW_TRACKING_URI", None)
-    # Two processes that create the database at the same time would break each other.
+    # Two processes that create the database at the same time could make each other fail.
     with filelock.FileLock(root / "mlflow.lock", timeout=60):
         client = mlflow.MlflowClient(uri)
         experiment = client.get_experiment_by_name(EXPERIMENT)
@@ -103,7 +102,7 @@ def connect(root: Path) -> tuple[mlflow.MlflowClient, str]:
         location = None if named else _own_files(root).as_uri()
         try:
             return client, client.create_experiment(EXPERIMENT, location, _KIND)
-        except MlflowException:  # another machine was first
+        except MlflowException:  # another machine created it first
             experiment = client.get_experiment_by_name(EXPERIMENT)
             if experiment is None:
                 raise
@@ -115,40 +114,40 @@ def _own_files(root: Path) -> Path:
 
 
 class Store:
-    """MLflow, as the project at `root` uses it.
+    """The MLflow store of the project at `root`.
 
     Raises:
-        UserError: the project was moved, and its runs' files stayed behind.
+        UserError: the project was moved, and the store refers to the old folder of its artifacts.
     """
 
     def __init__(self, root: Path) -> None:
         self.client, self.experiment = connect(root)
         experiment, own = self.client.get_experiment(self.experiment), _own_files(root)
         kept = Path(local_file_uri_to_path(experiment.artifact_location))
-        # Another place is the user's own choice, or a server's.
+        # Any other location was chosen by the user or by a server.
         ours = not os.environ.get("MLFLOW_TRACKING_URI") and kept.name == own.name
         if ours and kept != own and own.exists() and not kept.exists():
-            raise UserError(f"the runs' files were in {kept}, which is gone; make it a link to {own}")
+            raise UserError(f"the runs' files were in {kept}, which no longer exists; make it a link to {own}")
         if experiment.lifecycle_stage == "deleted":
-            logger.warning("the experiment %s was deleted; it is restored, since runs go there", EXPERIMENT)
+            logger.warning("the experiment %s was deleted; it is restored, since runs are logged to it", EXPERIMENT)
             self.client.restore_experiment(self.experiment)
-        mlflow.set_experiment(experiment_id=self.experiment)  # where models are logged
+        mlflow.set_experiment(experiment_id=self.experiment)  # the experiment that models are logged to
         self._known: dict[str, _Known] = {}  # by run
         self._progress: dict[Path, _Progress] = {}  # by folder
         self._warned: set[str] = set()
 
     def upload(self, folder: Path) -> bool:
-        """Makes MLflow hold what the folder says by now; however often it is called, and by whom, it counts once.
+        """Uploads what the folder contains and MLflow lacks; repeated uploads, even by other senders, add nothing.
 
-        What MLflow refuses, now and later, is warned of and left out: it would stand in the way of all else.
+        Items that MLflow would refuse again are skipped with a warning, so that they do not block other items.
 
         Returns:
-            Whether the folder has been dealt with to its end.
+            Whether the writer has ended and the folder is uploaded completely.
 
         Raises:
-            Exception: MLflow cannot be reached, or cannot do it now; go on with another Store.
+            Exception: MLflow cannot be reached or cannot do it now; continue with a new Store.
         """
-        over = run_folder.over(folder)  # asked first, since its writer may add something meanwhile
+        over = run_folder.over(folder)  # checked first, since the writer may add something during the upload
         self._try(f"the run in {folder}", lambda: self._upload(folder, run_folder.describe(folder), over))
         return over
 
@@ -172,7 +171,7 @@ class Store:
             self._warned.add(what)
 
     def _items(self, folder: Path, about: Description, progress: _Progress, over: bool) -> Iterator[_Item]:
-        """All that the run should hold, in the order in which it is sent."""
+        """All items that the run should contain, in the order of upload."""
         known = progress.known
         for name, file in files(folder / run_folder.FIRST):
             yield name, None, partial(self._artifact, known, name, file, keep=True)
@@ -185,7 +184,7 @@ class Store:
                 yield name, start, partial(self._points, known, points)
         for name, file in files(folder / run_folder.GRIDS):
             yield "grids", name, partial(self._grid, known, int(name), file)
-            if over:  # which MLflow does last for each
+            if over:  # MLflow sets this tag last for each grid
                 yield "grids", "tag", partial(self.client.set_tag, known.run_id, MLFLOW_LOGGED_IMAGES, True)
         for name, file in files(folder / run_folder.ARTIFACTS):
             yield name, file.stat().st_mtime_ns, partial(self._artifact, known, name, file)
@@ -194,30 +193,30 @@ class Store:
         if (folder / run_folder.MODEL).exists():
             yield "models", None, partial(self._models, known, folder / run_folder.MODEL)
         if about.tags:
-            yield "tags", str(about.tags), partial(self._tags, known, about.tags)
+            tags = [RunTag(name, value) for name, value in about.tags.items()]
+            yield "tags", str(about.tags), partial(self.client.log_batch, known.run_id, tags=tags)
         if about.registered:
             yield "registered model", None, partial(self._register, known, about)
         if over:
             yield "end", None, partial(self._end, known, about)
 
     def _opened(self, about: Description) -> _Known:
-        """Finds the run, or makes it, and gives it those parameters and tags that it lacks."""
+        """Finds or creates the run, and adds the parameters and tags that it lacks."""
         identity, params, client = about.identity, about.params, self.client
         run = self._find(identity)
         if run is None:
             tags = about.opened_with | identity
-            trained = (
-                self._find({GENERATOR_SHA256: identity[GENERATOR_SHA256]}) if GENERATOR_SHA256 in identity else None
-            )
+            digest = identity.get(GENERATOR_SHA256)
+            trained = self._find({GENERATOR_SHA256: digest}) if digest else None
             if trained:
                 params = {name: value for name, value in trained.data.params.items() if name not in about.settings}
                 tags[TRAINED_IN] = trained.info.run_id
-            elif GENERATOR_SHA256 in identity:
+            elif digest:
                 tags[RESTORED] = "true"
             run = client.create_run(self.experiment, about.started, tags, about.name)
-        elif GENERATOR_SHA256 not in run.data.tags:  # a training that goes on
+        elif GENERATOR_SHA256 not in run.data.tags:  # a training that is resumed
             client.update_run(run.info.run_id, "RUNNING")
-        # A parameter that does not decide the training may have changed since it was interrupted.
+        # Parameters outside the fingerprint may have changed since the training was interrupted; the run keeps its own.
         wanted = {name: value for name, value in (params | about.settings).items() if name not in run.data.params}
         tags = about.opened_with | {name: value for name, value in identity.items() if name == EVALUATION}
         client.log_batch(
@@ -225,13 +224,13 @@ class Store:
             params=[Param(name, value[:_TEXT]) for name, value in wanted.items()],
             tags=[RunTag(name, value) for name, value in tags.items() if name not in run.data.tags],
         )
-        return self._known.setdefault(run.info.run_id, _Known(run.info.run_id, set(run.data.metrics)))
+        return self._known.setdefault(run.info.run_id, _Known(run.info.run_id))
 
     def _find(self, identity: Mapping[str, str]) -> Run | None:
-        """The run of an identity.
+        """The run with this identity, or None.
 
-        The first evaluation of a generator goes to the run that trained it, the newest if two trainings gave the same
-        bytes; one with other settings to its own.
+        The first evaluation of a generator belongs to the run that trained it, or to the newest such run if several
+        trainings gave the same bytes. An evaluation with other settings has its own run.
         """
         evaluation = identity.get(EVALUATION)
         query = " and ".join(f"tags.`{name}` = '{value}'" for name, value in identity.items() if name != EVALUATION)
@@ -242,17 +241,15 @@ class Store:
         return next((run for run in candidates if wanted is None or run.data.tags.get(EVALUATION) in wanted), None)
 
     def _points(self, known: _Known, points: Sequence[Point]) -> None:
-        """Adds points that the run lacks. One that MLflow refuses does not cost the others."""
+        """Logs the points that the run lacks; a point that MLflow refuses does not affect the others."""
         new = []
         for at, step, values in points:
             for key, value in values.items():
-                if key in known.unread:
+                if key not in known.points:
                     history = self.client.get_metric_history(known.run_id, key)
                     known.points[key] = {_told_by(key, point.step, point.timestamp) for point in history}
-                    known.unread.remove(key)
-                logged = known.points.setdefault(key, set())
-                if _told_by(key, step, at) not in logged:
-                    logged.add(_told_by(key, step, at))
+                if _told_by(key, step, at) not in known.points[key]:
+                    known.points[key].add(_told_by(key, step, at))
                     new.append(Metric(key, value, at, step))
         for start in range(0, len(new), _BATCH):
             self._log(known.run_id, new[start : start + _BATCH])
@@ -267,7 +264,7 @@ class Store:
                 self._try(f"{metric.key} in run {run_id}", partial(self._log, run_id, [metric]))
 
     def _restored(self, known: _Known, about: Description) -> None:
-        """Adds curves that are coarser than those of a training, unless the run is that of a training."""
+        """Logs the restored curves, unless the run already has the finer curves of a training."""
         if RESTORED in self.client.get_run(known.run_id).data.tags:
             self._points(known, [(about.started, int(step), values) for step, values in about.restored.items()])
 
@@ -281,7 +278,7 @@ class Store:
             with Image.open(file) as opened:
                 image = opened.copy()
         except (OSError, SyntaxError) as error:
-            raise ValueError(f"a damaged picture, {error}") from None
+            raise ValueError(f"the picture is damaged: {error}") from None
         if unfinished:
             for suffix in _SUFFIXES:
                 self.client.log_image(known.run_id, image, artifact_file=unfinished + suffix)
@@ -290,7 +287,7 @@ class Store:
         known.grids[step] = None
 
     def _grids(self, run_id: str) -> dict[int, str | None]:
-        """By step None, or the name of a picture that a sender was killed in, of whose files one is missing."""
+        """The run's grids by step: None if complete, or the name of one that lacks a file since a sender was killed."""
         grids: dict[int, str | None] = {}
         files = {item.path: item.file_size for item in self.client.list_artifacts(run_id, "images")}
         for path in files:
@@ -301,7 +298,7 @@ class Store:
         return grids
 
     def _artifact(self, known: _Known, name: str, file: Path, keep: bool = False) -> None:
-        """Adds a file, or replaces the run's unless that is to be kept."""
+        """Logs a file as an artifact; with `keep`, an existing artifact of this name is not replaced."""
         folder = str(Path(name).parent) if "/" in name else None
         if not (keep and any(item.path == name for item in self.client.list_artifacts(known.run_id, folder))):
             self.client.log_artifact(known.run_id, str(file), folder)
@@ -311,20 +308,16 @@ class Store:
         self.client.log_inputs(known.run_id, [DatasetInput(dataset, [InputTag("mlflow.data.context", "training")])])
 
     def _models(self, known: _Known, generator: Path) -> None:
-        """Logs the models of this generator that the run lacks; a half-logged one goes."""
+        """Logs the models of this generator that the run lacks, and deletes partly logged models."""
         digest, logged = sha256(generator), set()
         for model in self.client.search_logged_models([self.experiment], f"source_run_id = '{known.run_id}'"):
             if model.status != LoggedModelStatus.READY:
-                with contextlib.suppress(MlflowException):  # on a shared server only some may delete
+                with contextlib.suppress(MlflowException):  # on a shared server, not every user may delete
                     self.client.delete_logged_model(model.model_id)
             elif model.tags.get(GENERATOR_SHA256) == digest:
                 logged.add(model.name)
-        models.log(
-            known.run_id, generator, [name for name in models.NAMES if name not in logged], {GENERATOR_SHA256: digest}
-        )
-
-    def _tags(self, known: _Known, tags: Mapping[str, str]) -> None:
-        self.client.log_batch(known.run_id, tags=[RunTag(name, value) for name, value in tags.items()])
+        missing = [name for name in models.NAMES if name not in logged]
+        models.log(known.run_id, generator, missing, {GENERATOR_SHA256: digest})
 
     def _register(self, known: _Known, about: Description) -> None:
         run = self.client.get_run(known.run_id)
@@ -339,20 +332,22 @@ class Store:
     def _end(self, known: _Known, about: Description) -> None:
         run = self.client.get_run(known.run_id)
         status = about.status if about.ended else "KILLED"
-        if GENERATOR_SHA256 in run.data.tags:  # what came after the result, as a full disk, does not undo it
+        if GENERATOR_SHA256 in run.data.tags:  # a later failure, such as a full disk, does not change the result
             status = "FINISHED"
         if run.info.status != status:
             self.client.set_terminated(known.run_id, status, about.ended or None)
 
 
 def _told_by(key: str, step: int, at: int) -> tuple[int, int | None]:
-    """What tells a point of a curve from others: the step; of the machine's load, whose steps are seconds of a
-    process, which a resumed training counts anew, the time too."""
+    """The identity of a point of a curve: its step, and for the machine's load also its time.
+
+    The steps of the load are seconds since the start of a process, and a resumed training starts at 0 again.
+    """
     return step, at if key.startswith("system/") else None
 
 
 def _lasts(error: Exception) -> bool:
-    """Whether it would go wrong again: what is at fault is the event, and neither network, disk nor database."""
+    """Whether the error would occur again, because its cause is the item, not the network, the disk or the database."""
     if isinstance(error, MlflowException):
         return error.error_code in _REFUSED
     if isinstance(error, requests.HTTPError) and error.response is not None:

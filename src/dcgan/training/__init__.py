@@ -1,5 +1,5 @@
-"""Losses, one step, the loop over all steps, and checkpoints.
+"""Losses, one training step, the training loop, and checkpoints.
 
-In come packed faces, the networks' settings and a recipe; out go trained networks, curves and grids, the same bytes
-each time.
+Input: packed faces, the network settings and a recipe. Output: trained networks, loss curves and picture grids. The
+same machine, threads, ranks and settings give the same bytes each time.
 """

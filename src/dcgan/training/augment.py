@@ -1,7 +1,7 @@
 """DiffAugment (Zhao et al. 2020, arXiv 2006.10738): colour, translation and cutout.
 
-Differentiable and applied to real and generated pictures alike, so that the discriminator cannot learn
-the few real ones by heart and the generator does not learn the augmentation.
+The augmentations are differentiable and apply to real and generated pictures. The discriminator therefore cannot
+memorise a small set of real pictures, and the generator does not learn to produce augmented ones.
 """
 
 from __future__ import annotations
@@ -12,21 +12,23 @@ import torch
 from torch import Tensor
 from torch.nn.functional import pad
 
-SHIFT = 0.125  # of the side, at most
-CUTOUT = 0.5  # of the side
+SHIFT = 0.125  # largest translation, as a share of the side
+CUTOUT = 0.5  # side of the square that is cut out, as a share of the picture's side
 Draw = Callable[..., Tensor]
 
 
 def diff_augment(pictures: Tensor, random: torch.Generator, rank: int = 0, ranks: int = 1) -> Tensor:
-    """Augments pictures (N, C, H, W) in [-1, 1], each in its own way.
+    """Augments pictures (N, C, H, W) in [-1, 1], each with its own random values.
 
     Args:
-        random: on the device of `pictures`; it draws for the N * ranks pictures of all ranks, alike on each.
-        rank: which N of them `pictures` are.
+        random: on the device of `pictures`, in the same state on all ranks; draws the values for the N * ranks
+            pictures of all ranks.
+        rank: index of this rank, whose N pictures are `pictures`.
+        ranks: number of ranks.
     """
 
     def draw(distribution: Callable[..., Tensor], *of: int, fields: int) -> Tensor:
-        """(fields, N): what this rank's pictures get."""
+        """Draws values for the pictures of all ranks, and returns those of this rank, (fields, N)."""
         size = fields, len(pictures) * ranks
         drawn = distribution(*of, size, generator=random, device=pictures.device)
         return drawn[:, rank * len(pictures) : (rank + 1) * len(pictures)]
@@ -35,6 +37,7 @@ def diff_augment(pictures: Tensor, random: torch.Generator, rank: int = 0, ranks
 
 
 def _color(x: Tensor, draw: Draw) -> Tensor:
+    """Changes brightness, saturation and contrast."""
     brightness, saturation, contrast = draw(torch.rand, fields=3).to(x.dtype).reshape(3, len(x), 1, 1, 1)
     x = x + (brightness - 0.5)
     mean = x.mean(dim=1, keepdim=True)
@@ -44,7 +47,7 @@ def _color(x: Tensor, draw: Draw) -> Tensor:
 
 
 def _translate(x: Tensor, draw: Draw) -> Tensor:
-    """Shifts by up to SHIFT of the side; what comes in is 0, a middle grey."""
+    """Shifts by up to SHIFT of the side, and fills the uncovered border with 0 (middle grey)."""
     n, _, height, width = x.shape
     limit = int(height * SHIFT + 0.5)
     shift = draw(torch.randint, -limit, limit + 1, fields=2).unsqueeze(2)
@@ -56,6 +59,7 @@ def _translate(x: Tensor, draw: Draw) -> Tensor:
 
 
 def _cutout(x: Tensor, draw: Draw) -> Tensor:
+    """Sets a square to 0 (middle grey); its side is CUTOUT of the picture's side."""
     _, _, height, width = x.shape
     side = int(height * CUTOUT + 0.5)
     center = draw(torch.randint, 0, height + (1 - side % 2), fields=2).unsqueeze(2)

@@ -1,4 +1,4 @@
-"""Batches of real pictures, from the memory map or from the GPU's memory."""
+"""Batches of real pictures, read from the memory map or from GPU memory."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from dcgan.data.images import Faces
 from dcgan.sampling import random_state
 from dcgan.system.ranks import ALONE, Ranks
 
-AHEAD = 2  # batches that a thread reads before they are asked for
+AHEAD = 2  # batches that a thread reads in advance
 
 
 def batches(
@@ -27,10 +27,10 @@ def batches(
     device: torch.device,
     ranks: Ranks = ALONE,
 ) -> Iterator[Tensor]:
-    """Batches of real pictures in [-1, 1] for the steps from `first_step` on, channels_last, on `device`.
+    """Yields batches of real pictures in [-1, 1] for `first_step` and the steps after it, channels_last, on `device`.
 
-    Each epoch is a permutation of its own, the same on every rank, which takes its part of each batch; what does
-    not fill a batch at the end is left out of that epoch.
+    Each epoch has its own permutation of the pictures, which is the same on all ranks. Each rank takes its part of each
+    batch. The pictures at the end of an epoch that do not fill a batch are left out of that epoch.
     """
     resident = _to_gpu(faces, device)
     parts = _indices(len(faces), batch_size, seed, range(first_step, steps), ranks)
@@ -39,7 +39,7 @@ def batches(
 
 
 def _indices(count: int, batch_size: int, seed: int, steps: range, ranks: Ranks) -> Iterator[Tensor]:
-    """Which pictures this rank shows at each step."""
+    """Yields the indices of this rank's pictures for each step."""
     steps_per_epoch = count // batch_size
     order, epoch_of_order = torch.empty(0), -1
     for step in steps:
@@ -50,7 +50,7 @@ def _indices(count: int, batch_size: int, seed: int, steps: range, ranks: Ranks)
 
 
 def _read_ahead(faces: Faces, parts: Iterator[Tensor], device: torch.device) -> Iterator[Tensor]:
-    """Pixels of each part, read by a thread while the step before is computed; pinned for a GPU."""
+    """Yields the pixels of each part. A thread reads them while earlier steps run; for a GPU, the memory is pinned."""
 
     def read(part: Tensor) -> Tensor:
         pixels = torch.from_numpy(faces[part.numpy()])
@@ -67,19 +67,20 @@ def _read_ahead(faces: Faces, parts: Iterator[Tensor], device: torch.device) -> 
 
 
 def _gather(resident: Tensor, parts: Iterator[Tensor]) -> Iterator[Tensor]:
+    """Yields the pixels of each part from the array in GPU memory."""
     for part in parts:
         yield resident[part.pin_memory().to(resident.device, non_blocking=True)]
 
 
 def _to_gpu(faces: Faces, device: torch.device) -> Tensor | None:
-    """The whole array in the GPU's memory, if it takes less than half of what is free."""
+    """Copies the whole array to the GPU. Returns None if that would take more than half of the free memory."""
     if device.type != "cuda" or faces.nbytes > torch.cuda.mem_get_info(device)[0] / 2:
         return None
     return torch.from_numpy(np.ascontiguousarray(faces[:])).to(device)
 
 
 def digest(faces: Faces) -> str:
-    """A hash of the pictures that are trained on."""
+    """Returns the SHA-256 of the training pictures and their shape, in hexadecimal."""
     sha = hashlib.sha256(repr(faces.shape).encode())
     for start in range(0, len(faces), 4096):
         sha.update(faces[start : start + 4096].tobytes())

@@ -1,9 +1,10 @@
 """Checkpoints: save, find, verify, resume.
 
-One folder a fingerprint, which is a hash of all that decides a training's bytes; so a checkpoint is
-never resumed by another training than its own. A file's name holds its step and the start of its
-SHA-256, it appears whole or not at all, and the last two are kept. The final one outlives its training,
-whose results can be lost after it ended, and goes when another training has finished.
+Each training has its own folder, named after its fingerprint: a hash of everything that determines the bytes of its
+results. A training therefore never resumes from the checkpoint of another one. A file name holds the step and the
+start of the SHA-256 of the file. A file is either complete or absent, and the newest two files are kept. The final
+checkpoint is kept after the training, because the results can still be lost. It is removed when another training
+finishes.
 """
 
 from __future__ import annotations
@@ -30,7 +31,7 @@ _FINISHED = "finished"
 
 
 def fingerprint(parts: dict[str, Any]) -> str:
-    """A hash of everything that decides a training's bytes: parameters, data, code, versions, device."""
+    """Returns a hash of everything that determines a training's results: parameters, data, code, versions, device."""
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:32]
 
 
@@ -44,18 +45,21 @@ class CheckpointStore:
 
     @contextmanager
     def locked(self, stop: Callable[[], int | None] = lambda: None) -> Iterator[None]:
-        """Holds the training to itself; waits for another process that runs the same one.
+        """Locks this training, and first waits for any other process that is running it.
 
-        A killed `dvc` leaves its stage running: a second one waits for it and takes its final checkpoint.
+        A killed `dvc` leaves its stage running. A second `dvc` waits for that stage and uses its final checkpoint.
+
+        Args:
+            stop: called about once a second during the wait; returns the signal that ends the wait, or None.
 
         Raises:
-            Interrupted: `stop` returned a signal while it waited.
+            Interrupted: `stop` returned a signal during the wait.
         """
         self.root.mkdir(parents=True, exist_ok=True)
         try:
             self._lock.acquire(blocking=False)
         except filelock.Timeout:
-            logger.warning("another process runs this very training; waiting for it to end")
+            logger.warning("another process is running this training; waiting for it to end")
             while not self._lock.is_locked:
                 with suppress(filelock.Timeout):
                     self._lock.acquire(timeout=1)
@@ -63,14 +67,14 @@ class CheckpointStore:
                     self._lock.release()
                     raise Interrupted(signal) from None
         try:
-            for leftover in self.folder.glob(".*.partial"):  # of a process that was killed while it saved
+            for leftover in self.folder.glob(".*.partial"):  # left by a process that was killed while saving
                 leftover.unlink()
             yield
         finally:
             self._lock.release()
 
     def save(self, step: int, tensors: dict[str, Tensor]) -> Path:
-        """Writes the state after `step` steps and removes all but the newest `KEPT`."""
+        """Writes the state after `step` steps, removes all but the newest `KEPT` checkpoints, and returns the path."""
         data = save(tensors)
         path = self.folder / f"{step:08d}-{hashlib.sha256(data).hexdigest()[:16]}.safetensors"
         with atomic(path) as temporary:
@@ -80,23 +84,26 @@ class CheckpointStore:
         return path
 
     def latest(self) -> tuple[int, dict[str, Tensor]] | None:
-        """The newest checkpoint that is whole: its step and tensors. A damaged one is passed over, aloud."""
+        """Returns the step and the tensors of the newest intact checkpoint, or None if there is none.
+
+        Damaged checkpoints are removed with a warning.
+        """
         for path in self._newest_first():
             step, digest = path.stem.split("-")
             data = path.read_bytes()
             if hashlib.sha256(data).hexdigest()[:16] == digest:
                 return int(step), load(data)
-            logger.warning("%s is damaged; falling back to the checkpoint before it", path)
+            logger.warning("%s is damaged; falling back to the previous checkpoint", path)
             path.unlink()
         return None
 
     def clear(self) -> None:
-        """Removes all checkpoints, of which some other part is missing."""
+        """Removes all checkpoints; called when other files that they need are missing."""
         for path in self._newest_first():
             path.unlink()
 
     def finish(self) -> None:
-        """Marks this training as finished, and removes other finished ones that nothing uses now."""
+        """Marks this training as finished, and removes other finished trainings that no process has locked."""
         (self.folder / _FINISHED).touch()
         for marker in self.root.glob(f"*/{_FINISHED}"):
             if marker.parent != self.folder:

@@ -1,4 +1,4 @@
-"""The curves of a training: what is shown of a history of every step's losses."""
+"""The loss curves of a training, computed from the losses of every step."""
 
 from __future__ import annotations
 
@@ -12,9 +12,10 @@ from dcgan.training.step import COLUMNS
 
 
 def points(history: npt.NDArray[np.float32], interval: int) -> list[tuple[int, dict[str, float]]]:
-    """The curves' points as an observer is told them: the means of every `interval` steps, and of those at the end.
+    """Returns the points that an observer receives: means over every `interval` steps, and over the rest at the end.
 
-    A mean is of those steps that have the value; without one there is no point.
+    A point holds the number of steps so far and the means by name. A mean covers the steps of the interval that have
+    the value; if none has it, the name is left out.
     """
     curve = []
     for start in range(0, len(history), interval):
@@ -27,10 +28,10 @@ def points(history: npt.NDArray[np.float32], interval: int) -> list[tuple[int, d
 def loss_table(
     history: npt.NDArray[np.float32], distances: Mapping[int, float], most_rows: int = 1000
 ) -> list[dict[str, float]]:
-    """The history in at most `most_rows` rows, each the mean of its window of steps; for plots.
+    """Returns the history in at most `most_rows` rows for plots, each the mean over a window of steps.
 
-    The penalty, which most steps do not take, is the mean of those that do, or NaN; likewise the distances, which
-    have a column where there are any.
+    Most steps do not compute the penalty. Its mean covers the steps that do, and is NaN if none does. The same holds
+    for the distances; their column is present only if there are any.
     """
     measured = np.full((len(history), 1 if distances else 0), np.nan, np.float32)
     for step, distance in distances.items():
@@ -46,13 +47,13 @@ def loss_table(
 
 
 def _means(rows: npt.NDArray[np.float32]) -> npt.NDArray[np.float64]:
-    """The mean of each column over those rows that have a value there; NaN where none has."""
+    """Returns the mean of each column over the rows that have a value there, or NaN if none has."""
     taken = ~np.isnan(rows)
     sums, counts = np.where(taken, rows, 0).sum(axis=0, dtype=np.float64), taken.sum(axis=0)
     return np.divide(sums, counts, out=np.full(rows.shape[1], np.nan), where=counts > 0)
 
 
 def describe(means: Mapping[str, float]) -> str:
-    """The losses as the DCGAN tutorials print them; nothing before there are any."""
+    """Formats the losses as the DCGAN tutorials print them; returns an empty string if there are none yet."""
     text = "Loss_D {d_loss:.3f} Loss_G {g_loss:.3f} D(x) {d_real:.3f} D(G(z)) {d_fake_before:.3f} / {d_fake_after:.3f}"
     return text.format(**means) if means else ""

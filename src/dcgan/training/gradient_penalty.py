@@ -7,10 +7,13 @@ from torch import Tensor
 
 
 def gradient_penalty(logits: Tensor, pictures: Tensor) -> Tensor:
-    """The mean over the batch of |grad_x D(x)|^2: R1 on real pictures, R2 on generated ones.
+    """Returns the mean over the batch of |grad_x D(x)|^2: R1 for real pictures, R2 for generated ones.
 
-    Mescheder et al. 2018, eq. 9 and 10, weighed there by gamma / 2. `pictures` must require a gradient,
-    and be float32 with the logits, since the squares of bf16 gradients vanish.
+    This is eq. 9 and 10 of Mescheder et al. 2018, without their weight of gamma / 2.
+
+    Args:
+        logits: (N,), float32.
+        pictures: (N, C, H, W), float32; must require a gradient. The squares of bf16 gradients would vanish.
     """
     (gradient,) = torch.autograd.grad(logits.sum(), pictures, create_graph=True)
     return gradient.square().sum(dim=(1, 2, 3)).mean()

@@ -1,6 +1,6 @@
-"""The training loop: read, step, log, look, save; from where an earlier process stopped.
+"""The training loop: read, step, log, look, measure, save. It resumes where an earlier process stopped.
 
-The same machine, threads, ranks and settings give the same bytes, interrupted or not.
+The same machine, threads, ranks and settings give the same bytes, even if the training was interrupted.
 """
 
 from __future__ import annotations
@@ -34,37 +34,40 @@ from dcgan.training.state import State
 from dcgan.training.step import Recipe, Trainer
 
 GRID_PICTURES = 64
-FINAL_BATCHES, GRID_BATCHES = 16, 4  # over which BatchNorm statistics are estimated
-SETTLED = 0.25  # share of the training before which generated pictures may well look alike
+FINAL_BATCHES, GRID_BATCHES = 16, 4  # batches of latents, to estimate BatchNorm statistics
+SETTLED = 0.25  # share of the training; before it, generated pictures that look alike are normal
 
 
 class Observer(Protocol):
-    """Who is told how the training goes; what it does cannot change an out."""
+    """Receives the progress of a training. It cannot change an output of the training."""
 
     def metrics(self, step: int, values: dict[str, float]) -> None:
-        """Values after so many steps: losses, means over the last interval; `diversity` after an epoch, as a share of
-        the data's; `quick_frechet_distance`."""
+        """Receives values after `step` steps.
+
+        They are the losses (means over the last interval), `diversity` (after an epoch, as a share of the data's), or
+        `quick_frechet_distance`.
+        """
 
     def grid(self, step: int, sheet: Pixels) -> None:
-        """The fixed latents' pictures before the first step and after each epoch, laid out as one (H, W, C)."""
+        """Receives the fixed latents' pictures as one grid (H, W, C), before the first step and after each epoch."""
 
 
 @dataclass(frozen=True)
 class Quality:
-    """How good the generator is while it is trained."""
+    """How to measure the generator during training, and which generator to keep."""
 
-    prepare: Callable[[torch.device], Callable[[Generator], float]]  # to a distance: less is better
-    kimg: float  # thousand pictures between two measurements, or a step if that is more; 0: none
-    keep: Keep  # which of the generators that were measured
+    prepare: Callable[[torch.device], Callable[[Generator], float]]  # returns the distance function; lower is better
+    kimg: float  # thousand pictures between two measurements, at least one step; 0: none
+    keep: Keep  # the last generator, or the one with the lowest distance
 
     def due(self, state: State) -> bool:
-        """Whether to measure now: every so often, and at the end."""
+        """Returns whether to measure now: every `kimg` thousand pictures, and at the end."""
         between = max(1, round(self.kimg * 1000 / state.trainer.recipe.batch_size))  # steps
         return state.done % between == 0 or state.done == state.steps
 
 
 class Nobody:
-    """An observer that looks away."""
+    """An observer that ignores everything."""
 
     def metrics(self, step: int, values: dict[str, float]) -> None:
         pass
@@ -77,15 +80,16 @@ class Nobody:
 class Result:
     """A finished training."""
 
-    generator: Generator  # averaged weights, BatchNorm statistics estimated anew, on the CPU
-    step: int  # after which the generator had these weights
+    # On the CPU, with newly estimated BatchNorm statistics; the weights are averaged if the recipe averages them.
+    generator: Generator
+    step: int  # the step after which the generator had these weights
     discriminator: Discriminator
     history: npt.NDArray[np.float32]  # (steps, C), the columns of step.COLUMNS
-    distances: dict[int, float]  # by step, where a Quality was given
-    grids: list[Path]  # PNG files in the checkpoint store: the fixed latents' pictures, untrained and after each epoch
-    # Of this process: images_per_second, shares of its time, peak memory; empty if all was done before.
+    distances: dict[int, float]  # by step; empty if nothing was measured
+    grids: list[Path]  # PNG files of the fixed latents' pictures in the store: untrained and after each epoch
+    # Of this process: images_per_second, shares of its time, peak memory. Empty if there were no steps left to take.
     speed: dict[str, float]
-    resumed: bool  # some of it was done by an earlier process
+    resumed: bool  # whether an earlier process took some of the steps
 
 
 def train(
@@ -101,20 +105,22 @@ def train(
     quality: Quality | None = None,
     ranks: Ranks = ALONE,
 ) -> Result:
-    """Trains from the newest checkpoint of `store`, or from the start.
+    """Trains from the newest checkpoint of `store`, or from the start if there is none.
 
     Args:
         faces: uint8, (N, image_size, image_size, nc); may be memory maps.
-        stop: asked after each step for the signal that wants the training to stop, or None.
-        checkpoint_minutes: between checkpoints.
-        log_interval: steps between two calls of the observer.
-        quality: measured by rank 0 alone every so often, and at the end.
-        ranks: all call this alike; rank 0 alone uses the store, and should be the only one with an observer.
+        stop: called after each step; returns the signal that asks the training to stop, or None.
+        checkpoint_minutes: minutes between checkpoints.
+        log_interval: steps between two points of the loss curves.
+        quality: measured by rank 0 only.
+        ranks: every rank calls this function; only rank 0 uses the store, and only rank 0 should have an observer
+            that does something.
 
     Raises:
-        UserError: there are fewer pictures than a batch, or a loss is no longer finite.
+        UserError: a batch has more pictures than the data or cannot be shared equally by the ranks, or the training is
+            no longer finite.
         Interrupted: `stop` returned a signal on some rank; the state is saved.
-        OSError: the last state cannot be saved. One on the way that cannot is warned of.
+        OSError: the state cannot be saved at the end or after a signal. At other times a failure logs a warning.
     """
     steps_per_epoch = _steps_per_epoch(len(faces), recipe.batch_size, ranks)
     trainer = Trainer(settings, recipe, machine, ranks)
@@ -144,9 +150,14 @@ def train(
 
 def _steps_per_epoch(pictures: int, batch_size: int, ranks: Ranks) -> int:
     if batch_size > pictures:
-        raise UserError(f"batch_size: {batch_size} is more than the {pictures} pictures that are trained on; lower it.")
+        raise UserError(
+            f"batch_size: {batch_size} is more than the {pictures} pictures in the training data; lower it."
+        )
     if batch_size % ranks.count:
-        raise UserError(f"batch_size: {batch_size} cannot be shared equally by {ranks.count} ranks; change it.")
+        raise UserError(
+            f"batch_size: {batch_size} cannot be shared equally by {ranks.count} ranks; "
+            "give a multiple of the number of ranks."
+        )
     return pictures // batch_size
 
 
@@ -160,7 +171,7 @@ def _take_steps(
     quality: Quality | None,
     watch: Stopwatch,
 ) -> None:
-    """The loop: takes the steps that are left."""
+    """Takes the remaining steps. This is the loop itself."""
     trainer, recipe, ranks = state.trainer, state.trainer.recipe, state.trainer.ranks
     collapse = Collapse(faces, recipe.seed)
     distance = quality.prepare(trainer.hardware.device) if quality and quality.kimg and ranks.writes else None
@@ -185,7 +196,7 @@ def _take_steps(
         if state.done % log_interval == 0 or state.done == state.steps:
             with watch.time("logging"):
                 state.check()
-                logged = step // log_interval * log_interval  # steps
+                logged = step // log_interval * log_interval  # steps before this interval
                 ((_, latest),) = points(state.history[logged : state.done].cpu().numpy(), log_interval)
                 observer.metrics(state.done, latest)
 
@@ -213,7 +224,7 @@ def _take_steps(
 
 
 def _look(state: State, observer: Observer, collapse: Collapse) -> None:
-    """Shows the fixed latents' pictures, and looks whether they have become alike."""
+    """Passes the fixed latents' pictures to the observer, and checks whether they have become alike."""
     settings, seed = state.trainer.settings, state.trainer.recipe.seed
     latents = draw_latents(settings, GRID_PICTURES, random_state(seed, "grid"))
     pictures = generate(state.trainer.sampler(GRID_BATCHES), latents)

@@ -1,4 +1,4 @@
-"""The adversarial losses, as published. Logits in, scalars out; no I/O, no devices, no state."""
+"""The adversarial losses, as published. They map logits to scalars, without I/O, devices or state."""
 
 from __future__ import annotations
 
@@ -10,12 +10,13 @@ from dcgan.system.choices import Loss
 
 
 def discriminator_loss(loss: Loss, real: Tensor, fake: Tensor, label_smoothing: float = 0.0) -> Tensor:
-    """What the discriminator minimises.
+    """Returns the loss that the discriminator minimises, a scalar.
 
     Args:
         real: logits of real pictures, shape (N,).
         fake: logits of generated pictures, shape (N,).
-        label_smoothing: taken off the label of real pictures (one-sided, Salimans et al. 2016, 3.4).
+        label_smoothing: subtracted from the label of real pictures (one-sided, Salimans et al. 2016, section 3.4);
+            `hinge` and `relativistic` have no labels and ignore it.
     """
     real_label = 1.0 - label_smoothing
     match loss:
@@ -31,11 +32,17 @@ def discriminator_loss(loss: Loss, real: Tensor, fake: Tensor, label_smoothing: 
 
 
 def generator_loss(loss: Loss, real: Tensor, fake: Tensor) -> Tensor:
-    """What the generator minimises. Only the relativistic loss looks at `real`; a step spares others that pass."""
+    """Returns the loss that the generator minimises, a scalar.
+
+    Args:
+        real: logits of real pictures, shape (N,). Only the relativistic loss uses them; for other losses a training
+            step does not run the updated discriminator on real pictures.
+        fake: logits of generated pictures, shape (N,).
+    """
     match loss:
         case "bce":  # maximise log D(G(z)): Goodfellow et al. 2014, section 3
             return softplus(-fake).mean()
-        case "minimax":  # minimise log(1 - D(G(z))): ditto, eq. 1
+        case "minimax":  # minimise log(1 - D(G(z))): Goodfellow et al. 2014, eq. 1
             return -softplus(fake).mean()
         case "hinge":
             return -fake.mean()

@@ -1,4 +1,4 @@
-"""All that a training has come to after some of its steps, as it is checked, saved and resumed."""
+"""The state of a training after some of its steps: checking, saving and resuming it."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ _BEST = "best."  # prefix of weights in a checkpoint
 
 
 class State:
-    """Networks and optimizers, losses of every step, distances, the best weights so far, grids.
+    """The networks and optimizers, the losses of every step, the distances, the best weights so far, and the grids.
 
     Args:
-        steps: of the whole training.
-        store: used by rank 0 alone.
+        steps: number of steps of the whole training.
+        store: used by rank 0 only.
     """
 
     def __init__(self, trainer: Trainer, steps: int, steps_per_epoch: int, store: CheckpointStore) -> None:
@@ -31,15 +31,18 @@ class State:
         self.done = 0  # steps
         self.history = torch.full((steps, len(COLUMNS)), math.nan, device=trainer.hardware.device)
         self.distances: dict[int, float] = {}  # by step
-        self.best: dict[str, Tensor] = {}  # weights of the least distance, if they are to be kept
-        # PNG files of the fixed latents' pictures, untrained and after each epoch.
+        self.best: dict[str, Tensor] = {}  # weights with the lowest distance, if they are kept
+        # PNG files of the fixed latents' pictures, before the first step and after each epoch.
         self.grids = [store.folder / f"epoch_{epoch:05d}.png" for epoch in range(steps // steps_per_epoch + 1)]
         self._store = store
-        self._unsaved: dict[Path, Pixels] = {}  # grids, which a checkpoint needs
+        self._unsaved: dict[Path, Pixels] = {}  # grids to write before the next checkpoint
         self._checked = self._saved = 0  # steps
 
     def resume(self) -> None:
-        """Takes up the newest checkpoint if there is one; rank 0 reads it for all."""
+        """Loads the newest checkpoint, if there is one. Rank 0 reads it for all ranks.
+
+        If a grid that belongs to the checkpoint is missing, all checkpoints are removed and the training starts over.
+        """
         ranks = self.trainer.ranks
         done, tensors = (self._store.latest() if ranks.writes else None) or (0, {})
         if done and not all(path.exists() for path in self.grids[: done // self.steps_per_epoch + 1]):
@@ -54,44 +57,44 @@ class State:
             self.trainer.load_state(tensors)
 
     def add_step(self, losses: Tensor) -> None:
-        """One more step is done; its losses are the values of COLUMNS."""
+        """Records one more step; `losses` are the values of COLUMNS."""
         self.history[self.done] = losses
         self.done += 1
 
     def add_grid(self, sheet: Pixels) -> None:
-        """The fixed latents' pictures after the present epoch, (H, W, C)."""
+        """Records the grid (H, W, C) of the fixed latents' pictures after the current epoch."""
         self._unsaved[self.grids[self.done // self.steps_per_epoch]] = sheet
 
     def add_distance(self, distance: float, keep_best: bool) -> None:
-        """The distance of the present generator, whose weights are kept if it is the least so far and they should."""
+        """Records the distance of the current generator; `keep_best` keeps its weights if it is the lowest so far."""
         self.distances[self.done] = distance
         if keep_best and distance <= min(self.distances.values()):
             self.best = self.trainer.weights()
 
     def check(self) -> None:
-        """Nothing that is not finite is told or saved; it would be resumed for ever.
+        """Checks that the training is still finite, so that no other state is logged or saved and then resumed.
 
         Raises:
-            UserError: a loss, a weight or a moment of the optimizers is not.
+            UserError: a loss, a weight or an optimizer moment is not finite.
         """
         rows = self.history[self._checked : self.done, :-1].isfinite().all(dim=1)
         if not (rows.all() and self.trainer.finite()):
             bad = self._checked + int(rows.int().argmin()) if not rows.all() else self.done
             saved = self._saved
-            last = f"the last good checkpoint is that of step {saved}" if saved else "there is no checkpoint yet"
+            last = f"the last good checkpoint is from step {saved}" if saved else "there is no checkpoint yet"
             raise UserError(
                 f"loss: it is no longer finite at step {bad + 1}; "
-                f"{last if self.trainer.ranks.writes else 'rank 0 knows more'}. "
+                f"{last if self.trainer.ranks.writes else 'rank 0 names the last good checkpoint'}. "
                 "Try a lower lr, a higher r1_gamma, or precision: fp32."
             )
         self._checked = self.done
 
     def save(self) -> None:
-        """Writes a checkpoint, after the grids that it needs; on rank 0, and once for a step.
+        """Writes the grids that a checkpoint needs, then the checkpoint. Only rank 0 writes, and once per step.
 
         Raises:
-            UserError: something is not finite.
-            OSError: it cannot be written.
+            UserError: a loss, a weight or an optimizer moment is not finite.
+            OSError: a file cannot be written.
         """
         self.check()
         if self.trainer.ranks.writes and self.done > self._saved:
@@ -105,8 +108,8 @@ class State:
         self._saved = self.done
 
     def try_to_save(self) -> None:
-        """As `save`, but a disk that is full is warned of."""
+        """Calls `save`, but logs a warning if a file cannot be written, for example on a full disk."""
         try:
             self.save()
         except OSError as error:
-            logger.warning("no checkpoint after step %d: %s; the training goes on", self.done, error)
+            logger.warning("no checkpoint after step %d: %s; the training continues", self.done, error)

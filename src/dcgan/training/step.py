@@ -1,7 +1,7 @@
-"""One step of a training: networks, losses, penalties, optimizers and averaged weights.
+"""One training step: networks, losses, penalties, optimizers and averaged weights.
 
-Everything drawn at random is a function of (seed, purpose, step) alone, and drawn for the batch of all ranks, so
-that a resumed training is the same training, and more ranks divide it and nothing else.
+All random values depend only on (seed, purpose, step) and are drawn for the batch of all ranks. A resumed training is
+therefore the same as an uninterrupted one, and more ranks split the same batch.
 """
 
 from __future__ import annotations
@@ -23,16 +23,16 @@ from dcgan.training import losses
 from dcgan.training.augment import diff_augment
 from dcgan.training.gradient_penalty import gradient_penalty
 
-PENALTY_INTERVAL = 8  # steps: the penalties are applied lazily and scaled up (Karras et al. 2020, section 3.1)
-AVERAGE_RAMP_UP = 0.05  # the half-life is at most this share of the pictures seen (Karras et al. 2022, EDM)
-LATENTS_A_BATCH = 128  # of those over which BatchNorm statistics are estimated
-# The penalty is NaN at the steps that do not take it.
+PENALTY_INTERVAL = 8  # steps; the penalties are applied lazily and scaled up (Karras et al. 2020, section 3.1)
+AVERAGE_RAMP_UP = 0.05  # largest half-life, as a share of the pictures seen so far (Karras et al. 2022, EDM)
+LATENTS_A_BATCH = 128  # for the estimate of BatchNorm statistics
+# What is recorded of each step. The penalty is NaN at steps that do not compute it.
 COLUMNS = ("d_loss", "g_loss", "d_real", "d_fake_before", "d_fake_after", "penalty")
 
 
 @dataclass(frozen=True)
 class Recipe:
-    """How to train; the keys of params.yaml of the same names. The defaults are those of PyTorch's DCGAN tutorial."""
+    """How to train: the params.yaml keys of the same names. The defaults are those of PyTorch's DCGAN tutorial."""
 
     seed: int = 1
     epochs: int = 5
@@ -49,7 +49,7 @@ class Recipe:
 
 
 class Trainer:
-    """Networks, optimizers and averaged weights; a step changes them."""
+    """The networks, optimizers and averaged weights, which each step updates."""
 
     def __init__(self, settings: Settings, recipe: Recipe, hardware: Hardware, ranks: Ranks = ALONE) -> None:
         self.settings, self.recipe, self.hardware, self.ranks = settings, recipe, hardware, ranks
@@ -66,14 +66,14 @@ class Trainer:
         )
 
     def step(self, number: int, real: Tensor) -> Tensor:
-        """One step of the discriminator, then one of the generator.
+        """Updates the discriminator, then the generator.
 
         Args:
-            number: of the step, from 0.
+            number: index of the step, from 0.
             real: this rank's pictures in [-1, 1], (batch_size / ranks, nc, image_size, image_size).
 
         Returns:
-            The values of COLUMNS, means over the ranks, on the device.
+            The values of COLUMNS, averaged over the ranks, on the device.
         """
         with tf32(self.hardware):
             return self._step(number, real)
@@ -92,7 +92,7 @@ class Trainer:
             bf16 = self.hardware.precision == "bf16"
             return torch.autocast(device.type, torch.bfloat16) if bf16 else nullcontext()
 
-        # Discriminator: generated pictures are constants here.
+        # Discriminator: the generated pictures are constants here.
         with autocast():
             fake = self._generated(latents)
             on_real, on_fake = self._judged(augment(real), augment(fake.detach()))
@@ -105,7 +105,7 @@ class Trainer:
         total.backward()
         self.optimizer_d.step()
 
-        # Generator: the same generated pictures, seen by the new discriminator, which is constant here.
+        # Generator: the updated discriminator, constant here, sees the same generated pictures.
         self.discriminator.requires_grad_(False)
         with autocast():
             on_fake_after = self.discriminator(augment(fake)).float()
@@ -130,18 +130,23 @@ class Trainer:
         return gradient_penalty(self.discriminator(pictures), pictures)
 
     def _sampled(self) -> Generator:
-        """Averaged weights, unless there is no averaging."""
+        """Returns the generator with averaged weights if the recipe averages them, otherwise the trained one."""
         return self.average if self.recipe.ema_halflife_kimg else self.generator
 
     def weights(self) -> dict[str, Tensor]:
-        """A copy of the weights that are sampled, on the CPU."""
+        """Returns a copy of the weights that are used for sampling, on the CPU."""
         return {
             name: value.detach().cpu().clone(memory_format=torch.contiguous_format)
             for name, value in self._sampled().state_dict().items()
         }
 
     def sampler(self, batches: int, weights: dict[str, Tensor] | None = None) -> Generator:
-        """The generator that is sampled, of the present weights or others: BatchNorm statistics estimated anew."""
+        """Returns a generator for sampling, with newly estimated BatchNorm statistics.
+
+        Args:
+            batches: number of batches of latents for the estimate.
+            weights: used instead of the current weights, unless None or empty.
+        """
         copy = averaged_copy(self._sampled())
         if weights:
             copy.load_state_dict(weights)
@@ -153,14 +158,14 @@ class Trainer:
         return copy
 
     def finite(self) -> bool:
-        """Whether every weight and every moment of the optimizers is a finite number."""
+        """Returns whether all weights and all optimizer moments are finite."""
         tensors = [*self.generator.parameters(), *self.discriminator.parameters()]
         for optimizer in (self.optimizer_g, self.optimizer_d):
             tensors += [value for state in optimizer.state.values() for value in state.values() if value.dim()]
         return bool(torch.stack(torch._foreach_norm(tensors)).isfinite().all())
 
     def state(self) -> dict[str, Tensor]:
-        """Everything a step depends on, as named tensors on the CPU."""
+        """Returns everything that a step depends on, as named tensors on the CPU."""
         state: dict[str, Tensor] = {}
         for name in ("generator", "discriminator", "average"):
             state |= {f"{name}.{key}": value for key, value in getattr(self, name).state_dict().items()}
@@ -170,7 +175,7 @@ class Trainer:
         return {name: value.detach().cpu().contiguous() for name, value in state.items()}
 
     def load_state(self, state: dict[str, Tensor]) -> None:
-        """Takes up what `state` returned."""
+        """Restores a state that `state` returned."""
         for name in ("generator", "discriminator", "average"):
             prefix = f"{name}."
             weights = {key.removeprefix(prefix): v for key, v in state.items() if key.startswith(prefix)}
@@ -183,7 +188,7 @@ class Trainer:
                 if key.startswith(f"{name}."):
                     _, index, field = key.split(".")
                     parameter = parameters[int(index)]
-                    # A fused step walks through memory: moments have to lie as their parameter does.
+                    # The fused optimizer needs moments in the memory format of their parameter.
                     like = value.shape == parameter.shape
                     moment = torch.empty_like(parameter).copy_(value) if like else value
                     values.setdefault(int(index), {})[field] = moment.detach()
@@ -191,9 +196,9 @@ class Trainer:
 
 
 class _OnBoth(nn.Module):
-    """The discriminator on real and on generated pictures, each a batch of its own for BatchNorm.
+    """Runs the discriminator on real and on generated pictures, as two separate batches for BatchNorm.
 
-    In one call, since DistributedDataParallel wants one forward pass for each backward pass.
+    This is one call, because DistributedDataParallel expects one forward pass for each backward pass.
     """
 
     def __init__(self, discriminator: Discriminator) -> None:

@@ -1,5 +1,6 @@
-"""One module a data set, of the name that `dataset` has in params.yaml: being here makes it a choice.
+"""The data sources: one module per data set. The module's name is the value of `dataset` in params.yaml.
 
-Its `bring(raw, request)` fetches or draws the pictures; in come files of a server, of a package or of the user, out go
-zip archives of pictures with their index (its contract: `dcgan.data.index`) in the new folder `raw`.
+A new module in this folder becomes a choice of `dataset`. Its function `bring(raw, request)` fetches or draws the
+pictures. The inputs are files from a server, parts from a package, or the user's own files. The outputs are zip
+archives of pictures and their index in the new folder `raw`; `dcgan.data.index` defines their format.
 """

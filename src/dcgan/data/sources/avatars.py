@@ -1,7 +1,7 @@
-"""The embedded data set: faces drawn by python_avatars, written in CelebA's own file layout.
+"""The embedded data set: faces drawn by python_avatars, in CelebA's file layout.
 
-Picture i depends on (seed, i) alone. Only parts that a person could have are drawn, and only those
-whose colour can be chosen, so that the attributes say what is seen.
+Picture i depends only on (seed, i). It has only parts that a person could have, and only parts whose colour can be
+chosen, so that the attributes describe what the picture shows.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ SOURCE = Source(
 )
 WIDTH, HEIGHT = 178, 218
 _VIEW_BOX = 'viewBox="32 0 200 245"'  # a frame around the head, in CelebA's proportions
-# The same in every picture, in pixels of the frame: eyes, nose, corners of the mouth.
+# The same in every picture: x and y of eyes, nose and corners of the mouth, in pixels.
 _LANDMARKS = (66, 99, 112, 99, 89, 118, 77, 138, 101, 138)
 _BOX = (38, 31, 102, 131)  # x, y, width, height of the head
 
@@ -54,7 +54,7 @@ _SMILES = [pa.MouthType[name] for name in "DEFAULT SMILE TWINKLE BIG_SMILE".spli
 _MOUTHS = [*_SMILES, *(pa.MouthType[name] for name in "CONCERNED SAD SERIOUS".split())]
 _BACKGROUNDS = ["#d9e4ec", "#f2ead9", "#dcebdc", "#eadcea"]
 
-# Those of CelebA's 40 attributes that a drawing decides; the others are written as absent.
+# CelebA's 40 attributes; those that a drawing does not determine are written as absent.
 _ALL_ATTRIBUTES = (
     "5_o_Clock_Shadow Arched_Eyebrows Attractive Bags_Under_Eyes Bald Bangs Big_Lips Big_Nose Black_Hair Blond_Hair "
     "Blurry Brown_Hair Bushy_Eyebrows Chubby Double_Chin Eyeglasses Goatee Gray_Hair Heavy_Makeup High_Cheekbones Male "
@@ -65,7 +65,7 @@ _ALL_ATTRIBUTES = (
 
 
 class Face(NamedTuple):
-    """What is drawn."""
+    """The parts of a drawn face."""
 
     skin: Enum
     top: Enum
@@ -82,7 +82,7 @@ class Face(NamedTuple):
 
 
 def face(seed: int, i: int) -> Face:
-    """The parts of picture `i`, drawn at random from (seed, i) alone."""
+    """Chooses the parts of picture `i` at random; they depend only on (seed, i)."""
     rng = random.Random(f"avatar {seed} {i}")
     hat, hairy, glasses = rng.random() < 0.1, rng.random(), rng.random() < 0.3
     return Face(
@@ -102,7 +102,7 @@ def face(seed: int, i: int) -> Face:
 
 
 def attributes(drawn: Face) -> dict[str, int]:
-    """CelebA's 40 attributes of a face, 1 or -1."""
+    """Returns CelebA's 40 attributes of a face: 1 for present, -1 for absent."""
     hat = isinstance(drawn.top, pa.HatType)
     hair = not hat and drawn.top.name not in ("NONE", "SIDES")
     color = drawn.hair_color.name
@@ -131,7 +131,7 @@ def attributes(drawn: Face) -> dict[str, int]:
 
 
 def jpeg(drawn: Face) -> bytes:
-    """A face as a JPEG of 178x218."""
+    """Draws a face as a JPEG of 178x218 pixels."""
     avatar = pa.Avatar(
         style=pa.AvatarStyle.TRANSPARENT,
         top=drawn.top,
@@ -161,16 +161,16 @@ def _draw(seed: int, i: int) -> bytes:
 
 
 def bring(raw: Path, request: Request) -> None:
-    """What the stage `download` calls."""
-    assert request.size is not None, "params.py asks for a number"
+    """Prepares the data set; called by the stage `download`."""
+    assert request.size is not None, "params.py requires a number"
     prepare(raw, request.size, request.seed)
 
 
 def prepare(raw: Path, size: int, seed: int, workers: int | None = None) -> None:
     """Draws `size` faces into the new folder `raw`, in CelebA's layout, and indexes them.
 
-    The first 80 % are the train split, then 10 % valid and 10 % test, about the shares of CelebA. The
-    bytes do not depend on the number of `workers` (processes; None: one a core).
+    The first 80 % are the train split, the next 10 % valid and the last 10 % test, which are about the shares of
+    CelebA. The bytes do not depend on the number of `workers` (processes; None: one per core).
     """
     raw.mkdir(parents=True)
     names = [f"{i + 1:06d}.jpg" for i in range(size)]
@@ -195,7 +195,7 @@ def prepare(raw: Path, size: int, seed: int, workers: int | None = None) -> None
 
 
 def _write_table(path: Path, names: list[str], columns: list[str], rows: list[list[int]]) -> None:
-    """One of CelebA's lists: the count, the columns' names, then a line a picture."""
+    """Writes a list in CelebA's format: the number of pictures, the names of the columns, then one line per picture."""
     lines = (f"{name} {' '.join(f'{v:2d}' for v in row)}" for name, row in zip(names, rows, strict=True))
     _write_lines(path, [str(len(names)), " ".join(columns), *lines])
 

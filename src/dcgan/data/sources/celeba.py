@@ -1,7 +1,7 @@
-"""CelebA (Liu et al. 2015): its files, fetched and verified, and their layout.
+"""CelebA (Liu et al. 2015): fetches and verifies its files, and reads their layout.
 
-202,599 aligned pictures of 178x218 in one zip, and text files beside it. For non-commercial research
-only; it may not be redistributed.
+CelebA has 202,599 aligned pictures of 178x218 pixels in one zip file, and text files beside it. It is for
+non-commercial research only and may not be redistributed.
 """
 
 from __future__ import annotations
@@ -32,12 +32,12 @@ SOURCE = Source(
     citation="Liu, Luo, Wang, Tang: Deep Learning Face Attributes in the Wild. ICCV 2015",
     url="https://mmlab.ie.cuhk.edu.hk/projects/CelebA.html",
 )
-# Places that hold the files under their own names, asked when Google Drive refuses; what they send is verified.
+# Servers with the files under their own names, tried if Google Drive fails; the fetched files are verified.
 MIRRORS = (
     "https://cseweb.ucsd.edu/~weijian/static/datasets/celeba",
     "https://huggingface.co/datasets/Yuehao/celeba/resolve/main",
 )
-# Bytes, MD5 and Google Drive id; the last two as in torchvision.datasets.CelebA.file_list.
+# Name, bytes, MD5 and Google Drive id; MD5 and id are those of torchvision.datasets.CelebA.file_list.
 _PUBLISHED = (
     (ARCHIVE, 1_443_490_838, "00d2c5bc6d35e252742224ab0c1e8fcb", "0B7EVK8r0v71pZjFTYXZWM3FlRnM"),
     (ATTRIBUTES, 26_721_026, "75e246fa4810816ffd6ee81facbd244c", "0B7EVK8r0v71pblRyaVFSWGxPY0U"),
@@ -49,10 +49,10 @@ _PUBLISHED = (
 
 
 def published(mirror: str | None = None) -> list[File]:
-    """CelebA's files and where they are: the user's own `mirror` (a folder's address), Google Drive, MIRRORS.
+    """Returns CelebA's files and their addresses: the user's own `mirror` (a folder), Google Drive, then MIRRORS.
 
     Raises:
-        UserError: the mirror is no address.
+        UserError: `mirror` is not the address of a folder.
     """
     own = [_address(mirror)] if mirror else []
     return [
@@ -67,22 +67,24 @@ def _address(mirror: str) -> str:
         sound = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0 and not parts.query
     except ValueError:
         sound = False
-    if not sound:  # which is not shown, since it may hold a password
-        raise UserError("CELEBA_MIRROR: it is no address of a folder; give one like https://host/folder, or unset it.")
+    if not sound:  # the message does not show the value, which may hold a password
+        raise UserError(
+            "CELEBA_MIRROR: it is not the address of a folder; give one like https://host/folder, or unset it."
+        )
     return mirror.rstrip("/")
 
 
 def bring(raw: Path, request: Request) -> None:
-    """What the stage `download` calls."""
+    """Prepares the data set; called by the stage `download`."""
     prepare(request.downloads, raw, request.size, published(request.mirror))
 
 
 def prepare(downloads: Path, raw: Path, limit: int | None, files: Sequence[File], patience: Patience = PATIENT) -> None:
-    """Brings CelebA's files to `downloads`, verified, links them into the new folder `raw` and indexes them.
+    """Fetches and verifies CelebA's files in `downloads`, links them into the new folder `raw`, and indexes them.
 
     Args:
-        limit: pictures to take, chosen by hash of their names; None: all.
-        files: what `published` returns.
+        limit: maximum number of pictures to take, chosen by hash of their names; None: all.
+        files: the result of `published`.
 
     Raises:
         UserError: a file cannot be fetched, or is not the one that its authors published.
@@ -95,9 +97,9 @@ def prepare(downloads: Path, raw: Path, limit: int | None, files: Sequence[File]
 
 
 def table(raw: Path) -> pd.DataFrame:
-    """The pictures of a folder in CelebA's layout, with the source's own split and attributes.
+    """Returns the pictures of a folder in CelebA's layout, with the source's own splits and attributes.
 
-    A picture that a list lacks, or that is in a list and not in the archive, has that as its problem.
+    If a picture is missing from a list or from the archive, its `problem` says so.
     """
     attributes = pd.read_csv(raw / ATTRIBUTES, sep=r"\s+", skiprows=1, index_col=0)
     partition = pd.read_csv(raw / PARTITION, sep=r"\s+", header=None, index_col=0)[1]

@@ -1,4 +1,4 @@
-"""CIFAR-10 (Krizhevsky 2009), its binary version: 60,000 pictures of 32x32 in ten classes, no pickle."""
+"""CIFAR-10 (Krizhevsky 2009) in its binary version, without pickle: 60,000 pictures of 32x32 pixels in ten classes."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ SOURCE = Source(
     citation="Krizhevsky: Learning Multiple Layers of Features from Tiny Images. 2009",
     url="https://www.cs.toronto.edu/~kriz/cifar.html",
 )
-# The MD5 is its page's.
+# The MD5 is the one on the page of the data set.
 PUBLISHED = File(
     "cifar-10-binary.tar.gz",
     170_052_171,
@@ -30,20 +30,20 @@ PUBLISHED = File(
 )
 ARCHIVE = "cifar10.zip"
 CLASSES = ["airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck"]
-_RECORD = 1 + 3 * 32 * 32  # a label, then the red, green and blue planes
+_RECORD = 1 + 3 * 32 * 32  # bytes: a label, then the red, green and blue planes
 
 
 def bring(raw: Path, request: Request) -> None:
-    """What the stage `download` calls."""
+    """Prepares the data set; called by the stage `download`."""
     prepare(request.downloads, raw, request.size)
 
 
 def prepare(
     downloads: Path, raw: Path, limit: int | None, file: File = PUBLISHED, patience: Patience = PATIENT
 ) -> None:
-    """Brings the archive to `downloads`, verified, and writes its pictures as PNGs into the new folder `raw`.
+    """Fetches and verifies the archive in `downloads`, and writes its pictures as PNGs into the new folder `raw`.
 
-    The test split is the source's; of its training pictures 5 % are cut off for validation.
+    The test split is the source's own; 5 % of the source's training pictures become the valid split.
 
     Raises:
         UserError: the archive cannot be fetched, or is not the published one.

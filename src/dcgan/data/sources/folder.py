@@ -1,6 +1,6 @@
 """The user's own pictures: any tree of picture files in data/folder.
 
-An inventory of names and hashes comes first, so that changed files mean a new crop.
+An inventory of names and hashes is written first, so that changed files cause a new crop.
 """
 
 from __future__ import annotations
@@ -21,17 +21,17 @@ SOURCE = Source(name="the pictures in data/folder", licence="their owners'", cit
 
 
 def write_inventory(folder: Path | None, inventory: Path) -> None:
-    """Writes names (relative, sorted) and SHA-256s of the picture files in `folder`; None: of no files.
+    """Writes names (relative, sorted) and SHA-256s of the picture files in `folder`; None: an empty list.
 
     Raises:
-        UserError: the folder holds no picture files, or one with a name that is no text.
+        UserError: the folder holds no picture files, or a file whose name is not UTF-8.
     """
     paths = sorted(p for p in folder.rglob("*") if p.suffix.lower() in SUFFIXES and p.is_file()) if folder else []
     if folder and not paths:
         kinds = ", ".join(sorted(suffix[1:] for suffix in SUFFIXES))
         raise UserError(
-            f"dataset: folder needs pictures in {folder}, and there are none; put files there ({kinds}), "
-            "and for a queued experiment `dvc add` it."
+            f"dataset: folder needs pictures in {folder}, but there are none; put files there ({kinds}), "
+            "and `dvc add` the folder for queued experiments."
         )
     if odd := [path for path in paths if not _is_text(str(path))]:
         raise UserError(f"dataset: folder holds a file whose name is not UTF-8: {str(odd[0])!a}; rename it.")
@@ -49,12 +49,12 @@ def _is_text(name: str) -> bool:
 
 
 def bring(raw: Path, request: Request) -> None:
-    """What the stage `download` calls."""
+    """Prepares the data set; called by the stage `download`."""
     prepare(request.folder, request.inventory, raw, request.size)
 
 
 def prepare(folder: Path, inventory: Path, raw: Path, limit: int | None) -> None:
-    """Packs the inventory's files into the new folder `raw`, byte for byte, and indexes them."""
+    """Packs the files of the inventory into the new folder `raw`, byte for byte, and indexes them."""
     files = pd.read_parquet(inventory)["file"].tolist()
     pictures = take(pd.DataFrame({"archive": ARCHIVE, "file": files, "split": split_by_name(files)}), limit)
     raw.mkdir(parents=True)
@@ -63,5 +63,7 @@ def prepare(folder: Path, inventory: Path, raw: Path, limit: int | None) -> None
             try:
                 archive.writestr(zip_member(name), (folder / name).read_bytes())
             except FileNotFoundError:
-                raise UserError(f"{folder / name}: it has gone since the folder was listed; run it again.") from None
+                raise UserError(
+                    f"{folder / name}: it was removed after the folder was listed; run the command again."
+                ) from None
     write_index(raw, pictures, SOURCE)

@@ -1,4 +1,4 @@
-"""LSUN church_outdoor (Yu et al. 2015): 126,227 pictures of 256 pixels on the short side, WebP in an LMDB."""
+"""LSUN church_outdoor (Yu et al. 2015): 126,227 pictures as WebP in an LMDB, with 256 pixels on the short side."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ SOURCE = Source(
     "Learning with Humans in the Loop. arXiv 1506.03365, 2015",
     url="http://dl.yf.io/lsun/scenes",
 )
-# Its authors publish no hashes: these are the ones that TensorFlow Datasets verifies.
+# The authors publish no hashes; these are the hashes that TensorFlow Datasets verifies.
 PUBLISHED = {
     "train": File(
         "church_outdoor_train_lmdb.zip",
@@ -41,7 +41,7 @@ ARCHIVE = "lsun_church.zip"
 
 
 def bring(raw: Path, request: Request) -> None:
-    """What the stage `download` calls."""
+    """Prepares the data set; called by the stage `download`."""
     prepare(request.downloads, raw, request.size)
 
 
@@ -52,9 +52,10 @@ def prepare(
     files: Mapping[str, File] = PUBLISHED,
     patience: Patience = PATIENT,
 ) -> None:
-    """Brings both zips to `downloads`, verified, and copies their pictures, byte for byte, into the new folder `raw`.
+    """Fetches and verifies both zips in `downloads`, and copies their pictures into the new folder `raw`.
 
-    The valid split is the source's; it publishes no test pictures, so 5 % of the train split are cut off.
+    The pictures are copied byte for byte. The valid split is the source's own. The source publishes no test pictures,
+    so 5 % of its train split become the test split.
 
     Raises:
         UserError: a file cannot be fetched, or is not the published one.
@@ -74,7 +75,10 @@ def prepare(
 
 
 def _pictures(path: Path, split: str, scratch: Path) -> Iterator[tuple[str, bytes]]:
-    """Names and bytes of the pictures in a zip with an LMDB, which maps its file: it stands on the disk meanwhile."""
+    """Yields names and bytes of the pictures in a zip with an LMDB.
+
+    LMDB maps its file into memory, so the file is extracted into a temporary folder in `scratch`.
+    """
     with tempfile.TemporaryDirectory(dir=scratch) as folder:
         with zipfile.ZipFile(path) as source:
             (name,) = (name for name in source.namelist() if name.endswith("data.mdb"))
