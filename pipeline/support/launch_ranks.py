@@ -48,8 +48,8 @@ def launch(module: str, processes: int) -> None:
             if "timestamp" in failure.error_file_data:  # missing if the rank left no error file
                 raise UserError(failure.message) from None
         sys.exit(
-            f"{module}: a process ended with status {failures[0].exitcode} more than {MAX_RESTARTS} times; its error "
-            "is above."
+            f"{module}: gave up after {MAX_RESTARTS} restarts; the last failure was a process that ended with status "
+            f"{failures[0].exitcode}, and an error that it printed is above."
         )
 
 

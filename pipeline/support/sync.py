@@ -31,7 +31,7 @@ def main(params: Section) -> None:
         raise UserError(f"sync: dvc status failed: {' '.join(status.stderr.split())[-300:]}")
     if changed := json.loads(status.stdout):
         raise UserError(
-            f"sync: the files here differ from dvc.lock ({', '.join(changed)}); run `dvc repro` or `dvc checkout`."
+            f"sync: these stages are not up to date: {', '.join(changed)}; run `dvc repro`, or `dvc checkout`."
         )
     describe_samples()
     describe_evaluation("report")

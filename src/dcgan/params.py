@@ -185,6 +185,8 @@ def _sentence(error: dict[str, Any]) -> str:
     allowed = _allowed(Params.model_fields[key])
     if error["type"] == "missing":
         return f"{key}: the key is missing; set it to {allowed}."
+    if error["input"] is None:
+        return f"{key}: it is empty; give {allowed}."
     return f"{key}: {error['input']!r} is not allowed; give {allowed}."
 
 
@@ -198,18 +200,18 @@ def _allowed(field: FieldInfo) -> str:
         return f"{', '.join(others)} or {last}{empty}"
     if kind is bool:
         return "true or false"
-    low = next((f"from {m.ge}" for m in field.metadata if isinstance(m, Ge)), None) or next(
+    low = next((f"of at least {m.ge}" for m in field.metadata if isinstance(m, Ge)), None) or next(
         f"above {m.gt}" for m in field.metadata if isinstance(m, Gt)
     )
-    high = next((f"to {m.le}" for m in field.metadata if isinstance(m, Le)), None) or next(
-        f"to below {m.lt}" for m in field.metadata if isinstance(m, Lt)
+    high = next((f"at most {m.le}" for m in field.metadata if isinstance(m, Le)), None) or next(
+        f"below {m.lt}" for m in field.metadata if isinstance(m, Lt)
     )
-    return f"a {'whole ' if kind is int else ''}number {low} {high}{empty}"
+    return f"a {'whole ' if kind is int else ''}number {low} and {high}{empty}"
 
 
 def _impossible_combination(p: Params) -> str | None:
     if p.dataset in _DRAWN and p.dataset_size is None:
-        return f"dataset_size: it is empty, but dataset: {p.dataset} draws this number of pictures; give a number."
+        return f"dataset_size: it is empty, but dataset: {p.dataset} needs the number of pictures to draw; give it."
     if p.dataset_size is not None and p.batch_size > p.dataset_size:
         return (
             f"batch_size: {p.batch_size} is more than dataset_size: {p.dataset_size}; "

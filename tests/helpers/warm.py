@@ -16,7 +16,7 @@ from pathlib import Path
 
 FOLDER = Path(__file__).parent / "warm_python"
 _SERVER = """
-import gc, json, os, runpy, select, signal, socket, sys
+import atexit, gc, json, os, runpy, select, signal, socket, sys, threading, traceback
 
 import matplotlib.pyplot, pandas, PIL.Image, psutil, pyarrow.parquet, pydantic, ruamel.yaml, safetensors.torch, tqdm
 import alembic, efficientnet_lite_pytorch, filelock, gdown, git, isal.isal_zlib, jinja2, requests, simplejpeg, yaml
@@ -79,14 +79,29 @@ sys.path[:0] = paths
 for path in paths:
     if os.path.basename(path) == "other_system":
         runpy.run_path(os.path.join(path, "sitecustomize.py"))
-if words[0] == "-m":
-    sys.argv = words[1:]
-    sys.path[:0] = [] if safe else [os.getcwd()]
-    runpy.run_module(words[1], run_name="__main__", alter_sys=True)
-else:
-    sys.argv = words
-    sys.path[:0] = [] if safe else [os.path.dirname(os.path.abspath(words[0]))]
-    runpy.run_path(words[0], run_name="__main__")
+status = 0
+try:
+    if words[0] == "-m":
+        sys.argv = words[1:]
+        sys.path[:0] = [] if safe else [os.getcwd()]
+        runpy.run_module(words[1], run_name="__main__", alter_sys=True)
+    else:
+        sys.argv = words
+        sys.path[:0] = [] if safe else [os.path.dirname(os.path.abspath(words[0]))]
+        runpy.run_path(words[0], run_name="__main__")
+except SystemExit as end:
+    status = end.code if isinstance(end.code, int) else 0 if end.code is None else 1
+    if isinstance(end.code, str):
+        print(end.code, file=sys.stderr)
+except BaseException:
+    traceback.print_exc()
+    status = 1
+# What the interpreter does at its end, but for freeing all objects, which would copy the memory that they lie in.
+threading._shutdown()
+atexit._run_exitfuncs()
+sys.stdout.flush()
+sys.stderr.flush()
+os._exit(status)
 """
 
 

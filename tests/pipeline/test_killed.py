@@ -89,7 +89,7 @@ def remove(project: Project, outs: tuple[str, ...]) -> None:
     ("script", "outs", "count"),
     [
         ("pipeline.crop", ("data/faces", "reports/data.json", "reports/real.png", "reports/mean.png"), 10),
-        ("pipeline.download", ("data/raw",), 4),
+        ("pipeline.download", ("data/raw",), 3),
     ],
 )
 def test_a_killed_stage_is_finished_by_the_next_run(

@@ -197,7 +197,7 @@ def test_three_ranks_train_track_once_and_give_the_same_bytes_when_one_is_killed
 
 @pytest.mark.long
 def test_a_signal_to_all_ranks_saves_and_the_next_run_goes_on(project: Project) -> None:
-    project.set(("epochs", "40"))
+    project.set(("epochs", "24"))
     project.env["DCGAN_CHECKPOINT_MINUTES"] = "0.02"  # dozens of steps apart
     process = started(project)
     wait_for_checkpoint(project, process)
@@ -207,7 +207,7 @@ def test_a_signal_to_all_ranks_saves_and_the_next_run_goes_on(project: Project) 
     process.communicate()
     assert process.returncode != 0 and not (project.folder / "models" / "generator.safetensors").exists()
     saved = checkpoints(project)
-    assert before[-1] < saved[-1] < 40 * 3
+    assert before[-1] < saved[-1] < 24 * 3
     finished(started(project))
     interrupted = {name: project.read(name) for name in OUTS}
     remove_outs(project)
@@ -348,7 +348,7 @@ def test_a_mistake_on_the_ranks_is_one_sentence_and_is_not_made_again(launching:
 def test_a_rank_that_always_dies_ends_the_stage_with_a_sentence(launching: Project) -> None:
     status, said, left = launched(launching, "dies always")
     assert status == 1 and "Traceback" not in said, said
-    assert "pipeline.stage_of_two: a process ended with status 9 more than 3 times" in said.splitlines()[-1]
+    assert "pipeline.stage_of_two: gave up after 3 restarts" in said.splitlines()[-1]
     assert "1-3" in left and "1-4" not in left
 
 

@@ -427,7 +427,7 @@ def test_a_dead_server_costs_one_warning_and_what_was_told_is_kept(
     with sending(tmp_path), training(tmp_path).open() as run:
         run.metrics(1, {"d_loss": 1.0})
     err = capfd.readouterr().err
-    assert err.count("WARNING") == 1 and "python -m dcgan sync" in err and "hunter22" not in err
+    assert err.count("WARNING") == 1 and "`dcgan sync`" in err and "hunter22" not in err
     assert waits(tmp_path) == 1 and not (tmp_path / "mlflow.db").exists()
     monkeypatch.delenv("MLFLOW_TRACKING_URI")
     assert send(tmp_path) and not (tmp_path / "mlflow.db").exists()  # it is for another store

@@ -82,7 +82,7 @@ def fetch(files: Sequence[File], folder: Path, home: str, patience: Patience = P
         if not path.exists():
             missing.append(file)
         elif problem := mismatch(path, file):
-            raise UserError(f"{path}: {problem}, so it is damaged or another file; remove or replace it.")
+            raise UserError(f"{path}: it is not the published file ({problem}); remove or replace it.")
     if not missing:
         return
     partial = folder / ".partial"

@@ -102,10 +102,10 @@ def plan(root: Path, run_id: str, folder: Path | None = None) -> Plan:
     if GENERATOR_SHA256 not in tags:
         raise UserError(f"{run_id}: the run did not finish and has no generator; give a finished run.")
     if "git_commit" not in tags:
-        raise UserError(f"{run_id}: the run was computed outside git, so its code is unknown; rebuild it by hand.")
+        raise UserError(f"{run_id}: the run has no git commit, so that its code is not recorded; it cannot be rebuilt.")
     folder = (folder or root.resolve().parent / f"{root.resolve().name}-{run_id[:8]}").resolve()
     if folder.exists():
-        raise UserError(f"{folder}: already exists; remove it (`git worktree remove`), or give another with --into.")
+        raise UserError(f"{folder}: already exists; remove it (`git worktree remove --force`), or use --into.")
     if git(root, "cat-file", "-e", f"{tags['git_commit']}^{{commit}}").returncode:
         raise UserError(f"{run_id}: the run's commit {tags['git_commit']} is not in this repository; fetch it first.")
     patched, trained = False, run
@@ -151,9 +151,9 @@ def compare(wanted: Plan) -> None:
         known = wanted.trained.data.tags
         made = ", ".join(known[name] for name in names if name in known) if "device" in known else "an unknown machine"
         raise UserError(
-            f"{wanted.folder / MODEL}: its SHA-256 is {digest}, but the run's generator has "
-            f"{tags[GENERATOR_SHA256]}; the same bytes are promised only on the same kind of machine, and the run "
-            f"was computed on: {made}."
+            f"{wanted.folder / MODEL}: it differs from the run's generator; the same bytes are promised only on the "
+            f"same kind of machine, and the run was computed on: {made} (SHA-256 {digest}, the run's "
+            f"{tags[GENERATOR_SHA256]})."
         )
     print(f"{MODEL}: the same bytes, SHA-256 {digest}")
     metrics = json.loads((wanted.folder / METRICS).read_text())
@@ -189,7 +189,11 @@ def runs_of(root: Path, what: str) -> list[Run]:
         client, experiment = connect(root)
         runs = list(client.search_runs([experiment], query, order_by=["start_time"]))
     if not runs:
-        raise UserError(f"{what}: {hidden(str(client.tracking_uri))} has no run of this generator in {EXPERIMENT}.")
+        store = hidden(str(client.tracking_uri))
+        raise UserError(
+            f"{what}: {store} has no run of this generator in the experiment {EXPERIMENT}; set MLFLOW_TRACKING_URI to "
+            "another store, or log it with `dcgan sync`."
+        )
     return runs
 
 

@@ -110,8 +110,8 @@ def send(root: Path, ended: threading.Event | None = None) -> bool:
             if not warned:
                 reason = hidden(str(error).splitlines()[0][:300]) if str(error) else type(error).__name__
                 logger.warning(
-                    "Cannot reach MLflow; continuing without it: %s. Data that is not logged yet is kept in %s and "
-                    "logged by the next stage, or by `python -m dcgan sync`.",
+                    "Cannot reach MLflow (%s); continuing without it. Data that is not logged yet is kept in %s "
+                    "and logged by the next stage, or by `dcgan sync`.",
                     reason,
                     spool,
                 )
