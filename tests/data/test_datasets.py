@@ -587,7 +587,9 @@ def test_cifar10_is_fetched_where_it_is_missing(server: StandIn, tmp_path: Path)
 
 def test_a_wrong_cifar10_is_named(tmp_path: Path) -> None:
     cifar(tmp_path / "downloads", each=1)
-    with pytest.raises(UserError, match=r"cifar-10-binary\.tar\.gz: it has .* bytes, not 170,052,171"):
+    with pytest.raises(
+        UserError, match=r"cifar-10-binary\.tar\.gz: it is not the published file \(it has .* bytes, not 170,052,171\)"
+    ):
         cifar10.prepare(tmp_path / "downloads", tmp_path / "raw", None)
     assert not (tmp_path / "raw").exists()
 
@@ -659,7 +661,7 @@ def test_a_damaged_file_of_lsun_is_named(tmp_path: Path, split: str) -> None:
     path = tmp_path / "downloads" / files[split].name
     content = path.read_bytes()
     path.write_bytes(content[:200] + b"\xff" * 300 + content[500:])
-    with pytest.raises(UserError, match=rf"{path.name}: its MD5 is"):
+    with pytest.raises(UserError, match=rf"{path.name}: it is not the published file \(its MD5 is"):
         lsun.prepare(tmp_path / "downloads", tmp_path / "raw", None, files)
     assert not (tmp_path / "raw").exists()
 

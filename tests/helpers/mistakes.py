@@ -22,7 +22,7 @@ def _value(key: str, value: str) -> Callable[[str], str]:
 
 MISTAKES = [
     Mistake("negative", _value("lr", "-0.001"), ("lr", "-0.001", "above 0")),
-    Mistake("zero", _value("epochs", "0"), ("epochs", "0", "from 1")),
+    Mistake("zero", _value("epochs", "0"), ("epochs", "0", "at least 1")),
     Mistake("too large", _value("beta1", "1.5"), ("beta1", "1.5", "below 1")),
     Mistake("not a number", _value("lr", "fast"), ("lr", "fast", "number")),
     Mistake("nan", _value("r1_gamma", ".nan"), ("r1_gamma", "nan", "number")),
@@ -34,7 +34,7 @@ MISTAKES = [
     Mistake("unknown choice", _value("loss", "no_such_loss"), ("loss", "no_such_loss", "bce", "relativistic")),
     Mistake("wrong case", _value("fid_network", "Inception"), ("fid_network", "Inception", "inception")),
     Mistake("no power of two", _value("image_size", "96"), ("image_size", "96", "64", "128")),
-    Mistake("empty", _value("nz", ""), ("nz", "None", "whole number")),
+    Mistake("empty", _value("nz", ""), ("nz", "empty", "whole number")),
     Mistake("missing key", lambda text: re.sub(r"(?m)^seed:.*\n", "", text), ("seed", "missing")),
     Mistake("unknown key", lambda text: text + "learning_rate: 0.1\n", ("learning_rate", "no such parameter")),
     Mistake("batch over data", _value("batch_size", "8192"), ("batch_size", "8192", "dataset_size")),

@@ -202,7 +202,7 @@ def test_the_commands_that_are_printed_do_what_go_does(root: Path, tmp_path: Pat
 
 def test_another_result_is_told_with_the_machine_that_made_the_run(root: Path) -> None:
     run = a_run(root, generator_sha256="0" * 64, processor="Some CPU")
-    with pytest.raises(UserError, match=r"Some CPU .*SHA-256 .*0000"):
+    with pytest.raises(UserError, match=r"Some CPU, .*SHA-256 .*0000"):
         reproduce.go(reproduce.plan(root, run))
 
 
