@@ -98,6 +98,8 @@ except BaseException:
     status = 1
 # What the interpreter does at its end, but for freeing all objects, which would copy the memory that they lie in.
 threading._shutdown()
+for number in (signal.SIGINT, signal.SIGTERM):
+    signal.signal(number, signal.SIG_IGN)  # its end is near
 atexit._run_exitfuncs()
 sys.stdout.flush()
 sys.stderr.flush()
