@@ -33,7 +33,8 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 _INTERVAL = 5.0  # seconds between uploads of an unfinished run; the UI refreshes less often
-_LOOK = 0.2  # seconds between checks for runs that have ended
+_LOOK = 1.0  # seconds between checks for runs that have ended
+_POLL = 0.2  # seconds between checks of a sender that only waits for another to upload its runs
 _RETRY = 10.0  # seconds before the next attempt after a failure
 _LAST_SECONDS = 60  # maximum time that a stage waits at its end for the upload
 _CLOSE_SECONDS = 1  # time for the system to close the files of a killed process
@@ -101,7 +102,10 @@ def send(root: Path, ended: threading.Event | None = None) -> bool:
         except filelock.Timeout:  # another sender is active and uploads these runs too
             if last and not any(map(over, waiting(spool))):
                 return True
-            time.sleep(_LOOK)
+            if last:
+                time.sleep(_POLL)
+            else:
+                ended.wait(_LOOK)
             continue
         try:
             _send_all(root, spool, ended)
