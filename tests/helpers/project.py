@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import os
 import re
 import shutil
+import sqlite3
 import subprocess
 import sys
 from pathlib import Path
@@ -27,8 +29,8 @@ def project_files() -> list[str]:
 
 
 def project_digest() -> str:
-    """A hash of all that decides what a small project computes: those files, how small it is, and Python."""
-    sha = hashlib.sha256(f"{Project.SMALL} {sys.version}".encode())
+    """A hash of all that decides what a small project computes: those files, how small it is, Python and its path."""
+    sha = hashlib.sha256(f"{Project.SMALL} {sys.version} {_others_on_the_path()}".encode())
     for name in project_files():
         sha.update(name.encode() + b"\0" + hashlib.sha256((ROOT / name).read_bytes()).digest())
     return sha.hexdigest()[:16]
@@ -85,8 +87,17 @@ class Project:
         return self
 
     def copied_to(self, folder: Path) -> Project:
-        """A copy, cache, runs and checkpoints included."""
+        """A copy, cache, runs and checkpoints included; its runs have files of their own, not the original's."""
         shutil.copytree(self.folder, folder)
+        with contextlib.closing(sqlite3.connect(folder / "mlflow.db")) as store, store:
+            places = (
+                ("experiments", "artifact_location"),
+                ("runs", "artifact_uri"),
+                ("logged_models", "artifact_location"),
+            )
+            for table, column in places:
+                moved = f"UPDATE {table} SET {column} = replace({column}, ?, ?)"
+                store.execute(moved, (str(self.folder), str(folder)))
         return Project(folder)
 
     def set(self, *values: tuple[str, str]) -> None:
