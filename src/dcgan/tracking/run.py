@@ -64,8 +64,9 @@ class Run:
 
     def metrics(self, step: int, values: Mapping[str, float]) -> None:
         """Logs values after `step` steps; repeated values count once. Use step 0 for values without a curve."""
-        self._unwritten.append(run_folder.line(step, values))
-        self._keep(self._write_metrics)
+        if self.folder:
+            self._unwritten.append(run_folder.line(step, values))
+            self._keep(self._write_metrics)
 
     def grid(self, step: int, sheet: Pixels | Path) -> None:
         """Logs the grid of the fixed latents' pictures after `step` steps: an array (H, W, C) or a PNG file."""

@@ -68,7 +68,7 @@ class _Known:
     """What a run in MLflow already contains."""
 
     run_id: str
-    points: dict[str, set[tuple[int, int | None]]] = field(default_factory=dict)  # by metric, see `_told_by`
+    points: dict[str, set[tuple[int, int | None]]] = field(default_factory=dict)  # by metric, see `_point_id`
     grids: dict[int, str | None] | None = None  # see `_grids`; None: not fetched yet
 
 
@@ -247,9 +247,9 @@ class Store:
             for key, value in values.items():
                 if key not in known.points:
                     history = self.client.get_metric_history(known.run_id, key)
-                    known.points[key] = {_told_by(key, point.step, point.timestamp) for point in history}
-                if _told_by(key, step, at) not in known.points[key]:
-                    known.points[key].add(_told_by(key, step, at))
+                    known.points[key] = {_point_id(key, point.step, point.timestamp) for point in history}
+                if _point_id(key, step, at) not in known.points[key]:
+                    known.points[key].add(_point_id(key, step, at))
                     new.append(Metric(key, value, at, step))
         for start in range(0, len(new), _BATCH):
             self._log(known.run_id, new[start : start + _BATCH])
@@ -289,11 +289,11 @@ class Store:
     def _grids(self, run_id: str) -> dict[int, str | None]:
         """The run's grids by step: None if complete, or the name of one that lacks a file since a sender was killed."""
         grids: dict[int, str | None] = {}
-        files = {item.path: item.file_size for item in self.client.list_artifacts(run_id, "images")}
-        for path in files:
+        sizes = {item.path: item.file_size for item in self.client.list_artifacts(run_id, "images")}
+        for path in sizes:
             name = path.removesuffix(_SUFFIXES[1]).removesuffix(_SUFFIXES[0])
             if name.startswith(f"images/{_GRIDS}+step+"):
-                whole = all(files.get(name + suffix) for suffix in _SUFFIXES)
+                whole = all(sizes.get(name + suffix) for suffix in _SUFFIXES)
                 grids[int(name.split("+")[2])] = None if whole else name
         return grids
 
@@ -338,7 +338,7 @@ class Store:
             self.client.set_terminated(known.run_id, status, about.ended or None)
 
 
-def _told_by(key: str, step: int, at: int) -> tuple[int, int | None]:
+def _point_id(key: str, step: int, at: int) -> tuple[int, int | None]:
     """The identity of a point of a curve: its step, and for the machine's load also its time.
 
     The steps of the load are seconds since the start of a process, and a resumed training starts at 0 again.
