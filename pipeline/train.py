@@ -2,15 +2,17 @@
 
 import shutil
 from contextlib import ExitStack
+from dataclasses import replace
 from functools import partial
 
 from dcgan.params import TrainParams
+from dcgan.system.project_files import DISCRIMINATOR, FACES, GENERATOR, REPORTS
 from pipeline.support.digests import code_digest
 from pipeline.support.environment import from_environment
 from pipeline.support.launch_ranks import launch, stop_after_mistake
 from pipeline.support.runtime import record_runtime
 from pipeline.support.signals import stop_signal
-from pipeline.support.stage import DISCRIMINATOR, FACES, GENERATOR, MAIN_ROOT, REPORTS, run
+from pipeline.support.stage import MAIN_ROOT, run
 from pipeline.support.training_run import describe_result, training_run
 
 
@@ -26,12 +28,13 @@ def main(params: TrainParams) -> None:
 
     # Set up.
     machine = hardware.resolve(params.ngpu, params.precision, ranks.local_rank())
+    machine = replace(machine, graphs=from_environment("DCGAN_GRAPHS", 1) > 0)
     if params.ngpu != "auto" and params.ngpu > 1 and not ranks.launched():
         return launch("pipeline.train", params.ngpu)
     stop_after_mistake()
     stop = stop_signal()
     hardware.prepare()
-    faces = images.open_all(FACES) if params.train_split == "all" else images.open_split(FACES, "train")
+    faces = images.open_faces(FACES, params.train_split)
     values = params.model_dump()
     settings, recipe = params.part(networks.Settings), params.part(Recipe)
 

@@ -11,15 +11,21 @@ import torch
 from torch import Tensor
 
 from dcgan.data.images import Pixels
-from dcgan.networks import Generator, Settings
+from dcgan.networks import Generator, Settings, estimate_batch_norm
 
+BATCH_NORM_BATCH = 128  # latents in each batch that BatchNorm statistics are estimated from
 _BLOCK = 64  # latents drawn at a time, so that a longer list starts with the latents of a shorter one
 
 
 def random_state(seed: int, purpose: str, number: int = 0, device: torch.device | str = "cpu") -> torch.Generator:
     """Returns a random generator that depends only on the arguments and differs for each purpose."""
+    return torch.Generator(device).manual_seed(derived_seed(seed, purpose, number))
+
+
+def derived_seed(seed: int, purpose: str, number: int = 0) -> int:
+    """Returns a seed that depends only on the arguments and differs for each purpose."""
     digest = hashlib.sha256(f"{purpose} {seed} {number}".encode()).digest()
-    return torch.Generator(device).manual_seed(int.from_bytes(digest[:8]) >> 1)
+    return int.from_bytes(digest[:8]) >> 1
 
 
 def draw_latents(settings: Settings, count: int, random: torch.Generator) -> Tensor:
@@ -38,6 +44,16 @@ def numbered_latents(settings: Settings, seed: int, numbers: slice, draw: int = 
     purpose = f"evaluation {draw}" if draw else "evaluation"
     blocks = [draw_latents(settings, _BLOCK, random_state(seed, purpose, number)) for number in range(first, last)]
     return torch.cat(blocks)[numbers.start - first * _BLOCK : numbers.stop - first * _BLOCK]
+
+
+def refresh_batch_norm(generator: Generator, seed: int, batches: int) -> None:
+    """Estimates the BatchNorm statistics of `generator` on its device, from batches of latents drawn with `seed`."""
+    device = next(generator.parameters()).device
+    drawn = (
+        draw_latents(generator.settings, BATCH_NORM_BATCH, random_state(seed, "batch norm", number))
+        for number in range(batches)
+    )
+    estimate_batch_norm(generator, (latents.to(device) for latents in drawn))
 
 
 def to_levels(pictures: Tensor) -> Tensor:

@@ -1,6 +1,8 @@
-"""The bf16 backward pass of the halving and doubling convolutions is torch's, and elsewhere they are torch's layers."""
+"""The faster backward passes of the halving and doubling convolutions are torch's, and elsewhere so are the layers."""
 
 from __future__ import annotations
+
+from collections.abc import Callable
 
 import pytest
 import torch
@@ -11,7 +13,13 @@ from torch.nn.functional import conv_transpose2d
 from torch.nn.grad import conv2d_weight
 
 from dcgan.networks import convolutions
-from dcgan.networks.convolutions import DoublingConvTranspose2d, HalvingConv2d, doubled, weight_gradient
+from dcgan.networks.convolutions import (
+    DoublingConvTranspose2d,
+    HalvingConv2d,
+    doubled,
+    twice_differentiable,
+    weight_gradient,
+)
 
 examples = settings(deadline=None, max_examples=20)
 Pair = tuple[nn.Module, nn.Module]  # ours, torch's with the same weights
@@ -101,3 +109,38 @@ def test_a_gradient_of_a_gradient_is_refused_in_bf16_rather_than_wrong() -> None
     (gradient,) = torch.autograd.grad(out.float().square().sum(), maps, create_graph=True)
     with pytest.raises(RuntimeError, match="once_differentiable"):
         gradient.sum().backward()
+
+
+# The convolution that gradient penalties use on GPUs, here on the CPU in float64.
+
+
+def in_float64() -> tuple[Tensor, Tensor]:
+    random = torch.Generator().manual_seed(0)
+    maps = torch.randn(2, 3, 8, 6, generator=random, dtype=torch.float64, requires_grad=True)
+    return maps, torch.randn(4, 3, 4, 4, generator=random, dtype=torch.float64, requires_grad=True)
+
+
+def test_its_gradients_are_the_numeric_ones() -> None:
+    assert torch.autograd.gradcheck(twice_differentiable, in_float64())
+
+
+@pytest.mark.parametrize("frozen", [False, True])
+def test_its_gradients_of_a_gradient_penalty_are_torchs(frozen: bool) -> None:
+    def gradients(convolution: Callable[[Tensor, Tensor], Tensor]) -> list[Tensor]:
+        maps, weight = in_float64()
+        weight.requires_grad_(not frozen)
+        result = convolution(maps, weight).sigmoid().sum()  # not linear, so that second derivatives remain
+        (gradient,) = torch.autograd.grad(result, maps, create_graph=True)
+        wanted = [maps] if frozen else [maps, weight]
+        return list(torch.autograd.grad(gradient.square().sum() + result, wanted))
+
+    theirs = gradients(lambda maps, weight: torch.nn.functional.conv2d(maps, weight, stride=2, padding=1))
+    torch.testing.assert_close(gradients(twice_differentiable), theirs, rtol=1e-10, atol=1e-10)
+
+
+def test_a_penalty_computes_no_weight_gradient_that_is_thrown_away() -> None:
+    maps, weight = in_float64()
+    result = twice_differentiable(maps, weight).square().sum()
+    with torch.profiler.profile() as profile:
+        torch.autograd.grad(result, maps, create_graph=True)
+    assert [e.count for e in profile.key_averages() if e.key == "aten::convolution_backward"] == [1]

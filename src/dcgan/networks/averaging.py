@@ -17,9 +17,15 @@ def averaged_copy(generator: Generator) -> Generator:
 
 
 @torch.no_grad()
-def update_average(average: Generator, generator: Generator, decay: float) -> None:
-    """Sets the weights to decay * average + (1 - decay) * generator. BatchNorm statistics are not averaged."""
-    torch._foreach_lerp_(list(average.parameters()), list(generator.parameters()), 1 - decay)
+def update_average(average: Generator, generator: Generator, share: Tensor) -> None:
+    """Sets the weights to (1 - share) * average + share * generator. BatchNorm statistics are not averaged.
+
+    Args:
+        share: a scalar on the device of the weights.
+    """
+    averages: list[Tensor] = list(average.parameters())
+    shares = [share.expand_as(weights) for weights in averages]
+    torch._foreach_lerp_(averages, list(generator.parameters()), shares)
 
 
 @torch.no_grad()

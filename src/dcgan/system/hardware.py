@@ -27,6 +27,7 @@ class Hardware:
 
     device: torch.device
     precision: Precision
+    graphs: bool = True  # whether a training alone on a GPU launches its steps as CUDA graphs
 
 
 def resolve(ngpu: int | str, precision: str, local_rank: int = 0) -> Hardware:
@@ -44,7 +45,8 @@ def resolve(ngpu: int | str, precision: str, local_rank: int = 0) -> Hardware:
     needed = max(ngpu if isinstance(ngpu, int) else 0, local_rank + 1 if ngpu and available else 0)
     if needed > available:
         many = "a CUDA GPU" if needed == 1 else f"{needed} CUDA GPUs"
-        raise UserError(f"ngpu: {ngpu} requires {many}, but torch sees {available or 'none'} here; give auto or 0.")
+        remedy = "start fewer processes here, or give 0" if ngpu == "auto" else "give a smaller number, auto or 0"
+        raise UserError(f"ngpu: {ngpu} requires {many}, but torch sees {available or 'none'} here; {remedy}.")
     device = torch.device("cuda", local_rank) if ngpu and available else torch.device("cpu")
     if precision in ("fp32", "bf16"):
         return Hardware(device, "bf16" if precision == "bf16" else "fp32")

@@ -14,18 +14,18 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from dcgan.networks import Discriminator, Generator, Settings, averaged_copy, build, estimate_batch_norm, update_average
-from dcgan.sampling import draw_latents, random_state
+from dcgan.networks import Discriminator, Generator, Settings, averaged_copy, build, update_average
+from dcgan.sampling import derived_seed, draw_latents, random_state, refresh_batch_norm
 from dcgan.system.choices import Loss
 from dcgan.system.hardware import Hardware, tf32
 from dcgan.system.ranks import ALONE, Ranks
 from dcgan.training import losses
 from dcgan.training.augment import diff_augment
 from dcgan.training.gradient_penalty import gradient_penalty
+from dcgan.training.graphs import Graphed
 
 PENALTY_INTERVAL = 8  # steps; the penalties are applied lazily and scaled up (Karras et al. 2020, section 3.1)
 AVERAGE_RAMP_UP = 0.05  # largest half-life, as a share of the pictures seen so far (Karras et al. 2022, EDM)
-LATENTS_A_BATCH = 128  # for the estimate of BatchNorm statistics
 # What is recorded of each step. The penalty is NaN at steps that do not compute it.
 COLUMNS = ("d_loss", "g_loss", "d_real", "d_fake_before", "d_fake_after", "penalty")
 
@@ -59,11 +59,17 @@ class Trainer:
         self.average = averaged_copy(self.generator)
         self._generated = ranks.synchronised(self.generator)
         self._judged = ranks.synchronised(_OnBoth(self.discriminator))
+        self._random = torch.Generator(hardware.device)  # of the augmentation; seeded for each step
         lrs = recipe.lr, recipe.lr_discriminator or recipe.lr
+        on_gpu = hardware.device.type == "cuda"
         self.optimizer_g, self.optimizer_d = (
-            torch.optim.Adam(network.parameters(), lr, (recipe.beta1, recipe.beta2), fused=True)
+            torch.optim.Adam(network.parameters(), lr, (recipe.beta1, recipe.beta2), fused=True, capturable=on_gpu)
             for network, lr in zip((self.generator, self.discriminator), lrs, strict=True)
         )
+        # Only the kinds of step whose graphs were compared with plain steps on a GPU.
+        tried = not recipe.augment and settings.discriminator_norm != "spectral"
+        graphed = on_gpu and hardware.graphs and ranks.count == 1 and tried
+        self._update = Graphed(self._networks, self._random, self._forget_gradients) if graphed else self._networks
 
     def step(self, number: int, real: Tensor) -> Tensor:
         """Updates the discriminator, then the generator.
@@ -75,18 +81,28 @@ class Trainer:
         Returns:
             The values of COLUMNS, averaged over the ranks, on the device.
         """
-        with tf32(self.hardware):
-            return self._step(number, real)
-
-    def _step(self, number: int, real: Tensor) -> Tensor:
-        recipe, device, ranks = self.recipe, self.hardware.device, self.ranks
-        batch_size = len(real) * ranks.count
+        recipe, device = self.recipe, self.hardware.device
+        batch_size = len(real) * self.ranks.count
         random = random_state(recipe.seed, "latents", number, device)
-        latents = ranks.shard(draw_latents(self.settings, batch_size, random))
-        random = random_state(recipe.seed, "augment", number, device)
+        latents = self.ranks.shard(draw_latents(self.settings, batch_size, random))
+        self._random.manual_seed(derived_seed(recipe.seed, "augment", number))
+        penalised = bool(recipe.r1_gamma) and number % PENALTY_INTERVAL == 0
+        seen = (number + 1) * batch_size
+        halflife = min(recipe.ema_halflife_kimg * 1000, seen * AVERAGE_RAMP_UP) or math.inf
+        share = torch.full((), 1 - 0.5 ** (batch_size / halflife), device=device)
+        with tf32(self.hardware):
+            return self._update(penalised, real, latents, share)
+
+    def _networks(self, penalised: bool, real: Tensor, latents: Tensor, share: Tensor) -> Tensor:
+        """Updates the networks and the averaged weights, of which `share` is the new weights'. Never waits for the GPU.
+
+        This may run only once as a CUDA graph is captured: all that differs between steps comes in as arguments, or
+        from the augmentation's generator.
+        """
+        recipe, device, ranks = self.recipe, self.hardware.device, self.ranks
 
         def augment(pictures: Tensor) -> Tensor:
-            return diff_augment(pictures, random, ranks.rank, ranks.count) if recipe.augment else pictures
+            return diff_augment(pictures, self._random, ranks.rank, ranks.count) if recipe.augment else pictures
 
         def autocast() -> Any:
             bf16 = self.hardware.precision == "bf16"
@@ -98,7 +114,7 @@ class Trainer:
             on_real, on_fake = self._judged(augment(real), augment(fake.detach()))
         loss_d = losses.discriminator_loss(recipe.loss, on_real, on_fake, recipe.label_smoothing)
         penalty, total = torch.full((), math.nan, device=device), loss_d
-        if recipe.r1_gamma and number % PENALTY_INTERVAL == 0:
+        if penalised:
             penalty = self._penalty(augment(real)) + self._penalty(augment(fake.detach().float()))
             total = loss_d + recipe.r1_gamma / 2 * PENALTY_INTERVAL * penalty
         self.optimizer_d.zero_grad()
@@ -118,12 +134,14 @@ class Trainer:
         self.discriminator.requires_grad_(True)
 
         if recipe.ema_halflife_kimg:
-            seen = (number + 1) * batch_size
-            halflife = min(recipe.ema_halflife_kimg * 1000, seen * AVERAGE_RAMP_UP)
-            update_average(self.average, self.generator, 0.5 ** (batch_size / halflife))
+            update_average(self.average, self.generator, share)
         with torch.no_grad():
             probabilities = (logits.sigmoid().mean() for logits in (on_real, on_fake, on_fake_after))
             return ranks.all_reduce(torch.stack([loss_d, loss_g, *probabilities, penalty]))
+
+    def _forget_gradients(self) -> None:
+        self.optimizer_g.zero_grad()
+        self.optimizer_d.zero_grad()
 
     def _penalty(self, pictures: Tensor) -> Tensor:
         pictures = pictures.detach().requires_grad_(True)
@@ -150,11 +168,7 @@ class Trainer:
         copy = averaged_copy(self._sampled())
         if weights:
             copy.load_state_dict(weights)
-        latents = (
-            draw_latents(self.settings, LATENTS_A_BATCH, random_state(self.recipe.seed, "batch norm", i))
-            for i in range(batches)
-        )
-        estimate_batch_norm(copy, (batch.to(self.hardware.device) for batch in latents))
+        refresh_batch_norm(copy, self.recipe.seed, batches)
         return copy
 
     def finite(self) -> bool:
