@@ -79,7 +79,7 @@ def crop(raw: Path, faces: Path) -> None:
 
 def first_batch(faces: Path) -> None:
     """What a training does before its first step."""
-    opened = images.open_split(faces, "train")
+    opened = images.open_faces(faces, "train")
     next(batches(opened, 128, seed=1, first_step=0, steps=1, device=torch.device("cpu")))
 
 

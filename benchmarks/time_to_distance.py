@@ -28,12 +28,12 @@ from dcgan.metrics import feature_networks, reference, weights
 from dcgan.metrics.collecting import collect
 from dcgan.metrics.frechet import frechet_distance
 from dcgan.networks import Generator, Settings, averaged_copy, estimate_batch_norm
-from dcgan.sampling import draw_latents, generate, generated, random_state
+from dcgan.sampling import BATCH_NORM_BATCH, draw_latents, generate, generated, random_state
 from dcgan.system import hardware
 from dcgan.system.progress import say
 from dcgan.training.batches import batches
 from dcgan.training.loop import FINAL_BATCHES
-from dcgan.training.step import LATENTS_A_BATCH, Recipe, Trainer
+from dcgan.training.step import Recipe, Trainer
 
 CPU = torch.device("cpu")
 Side = tuple[Callable[[int, Tensor], object], Callable[[], Generator]]  # a step; the generator to be sampled
@@ -45,7 +45,7 @@ def tutorial(settings: Settings, seed: int) -> Side:
 
     def sampled() -> Generator:
         copy = averaged_copy(loop.generator)
-        latents = (draw_latents(settings, LATENTS_A_BATCH, random_state(seed, "b", i)) for i in range(FINAL_BATCHES))
+        latents = (draw_latents(settings, BATCH_NORM_BATCH, random_state(seed, "b", i)) for i in range(FINAL_BATCHES))
         estimate_batch_norm(copy, latents)
         return copy
 
@@ -97,7 +97,7 @@ def main() -> None:
     real = reference.load(Path("data/reference"), network)(p.fid_split)
     assert real is not None
     side = tutorial(settings, arguments.seed) if arguments.side == "tutorial" else ours(settings, recipe)
-    faces = images.open_split(Path("data/faces"), "train")
+    faces = images.open_faces(Path("data/faces"), "train")
     stream = batches(faces, recipe.batch_size, arguments.seed, 0, 10**9, CPU)
     grid_latents = draw_latents(settings, 64, random_state(arguments.seed, "samples"))
     if arguments.side == "tutorial":

@@ -72,7 +72,7 @@ def train(root: Path, epochs: int, interval: int, tracked: bool) -> dict[str, An
     hardware.prepare()
     values = params.load(ROOT / "params.yaml").model_copy(update={"epochs": epochs})
     settings, recipe = values.part(networks.Settings), values.part(Recipe)
-    faces = images.open_split(ROOT / "data" / "faces", "train")
+    faces = images.open_faces(ROOT / "data" / "faces", "train")
     machine = hardware.resolve("auto", "auto")
     with contextlib.ExitStack() as held, tempfile.TemporaryDirectory() as folder:
         observer: loop.Observer = loop.Nobody()

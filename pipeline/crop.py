@@ -2,7 +2,8 @@
 
 from dcgan.params import CropParams
 from dcgan.system.files import atomic, write_json
-from pipeline.support.stage import FACES, RAW, REPORTS, run
+from dcgan.system.project_files import FACES, RAW, REPORTS
+from pipeline.support.stage import run
 
 
 def main(params: CropParams) -> None:
@@ -12,7 +13,7 @@ def main(params: CropParams) -> None:
         cropped = packing.pack(RAW, faces, **params.model_dump())
     pixels = params.model_dump(exclude={"max_bad_fraction"})
     write_json(REPORTS / "data.json", card.describe(RAW, FACES, cropped, pixels))
-    real = images.choose(images.open_split(FACES, "train"), 64, seed=0)
+    real = images.choose(images.open_faces(FACES, "train"), 64, seed=0)
     images.save_png(REPORTS / "real.png", images.grid(real, columns=8))
     images.save_png(REPORTS / "mean.png", card.mean_image(cropped["train"]))
 

@@ -5,7 +5,8 @@ import os
 
 from dcgan.params import DownloadParams
 from dcgan.system.files import atomic
-from pipeline.support.stage import DOWNLOADS, FOLDER, INVENTORY, MAIN_ROOT, RAW, run
+from dcgan.system.project_files import DOWNLOADS, FOLDER, INVENTORY, RAW
+from pipeline.support.stage import MAIN_ROOT, run
 
 
 def main(params: DownloadParams) -> None:

@@ -4,9 +4,10 @@ import json
 from functools import partial
 
 from dcgan.params import EvaluateParams
+from dcgan.system.project_files import FACES, GENERATOR, METRICS, NEIGHBOURS, REFERENCE, REPORTS
 from pipeline.support.feature_network import measuring
 from pipeline.support.record import describe_evaluation, record
-from pipeline.support.stage import FACES, GENERATOR, NEIGHBOURS, REFERENCE, REPORTS, run
+from pipeline.support.stage import run
 
 
 def main(params: EvaluateParams) -> None:
@@ -31,7 +32,7 @@ def main(params: EvaluateParams) -> None:
             params.fid_repeats,
             params.seed,
             evaluation.Training(
-                images.open_split(FACES, "train"),
+                images.open_faces(FACES, "train"),
                 features,
                 without_test=read_metadata(GENERATOR)["train_split"] == "train",
             ),
@@ -42,7 +43,7 @@ def main(params: EvaluateParams) -> None:
         card = json.loads((REPORTS / "data.json").read_text())
         about = {"dataset": card["source"]["name"], "crop_size": card["pixels"]["crop_size"]}
         images.save_png(NEIGHBOURS, result.neighbours)
-        write_json(REPORTS / "metrics.json", result.metrics | about)
+        write_json(METRICS, result.metrics | about)
         record("the evaluation", partial(describe_evaluation, "evaluate"))
 
 

@@ -4,7 +4,8 @@ The list is empty unless `dataset` is `folder`.
 """
 
 from dcgan.params import InventoryParams
-from pipeline.support.stage import FOLDER, INVENTORY, run
+from dcgan.system.project_files import FOLDER, INVENTORY
+from pipeline.support.stage import run
 
 
 def main(params: InventoryParams) -> None:

@@ -1,8 +1,9 @@
 """Computes the feature statistics and features of the real faces in each split once, for the evaluation."""
 
 from dcgan.params import ReferenceParams
+from dcgan.system.project_files import FACES, REFERENCE
 from pipeline.support.feature_network import measuring
-from pipeline.support.stage import FACES, REFERENCE, run
+from pipeline.support.stage import run
 
 
 def main(params: ReferenceParams) -> None:
@@ -15,7 +16,7 @@ def main(params: ReferenceParams) -> None:
     with measuring("pipeline.reference", params.fid_network, params.fid_compile) as job:
         if job is None:
             return
-        faces = {split: images.open_split(FACES, split) for split in SPLITS}
+        faces = {split: images.open_faces(FACES, split) for split in SPLITS}
         splits = {split: (of_faces(of_split), len(of_split)) for split, of_split in faces.items()}
         if job.ranks.writes:
             with atomic(REFERENCE) as folder:

@@ -4,8 +4,9 @@ import json
 from functools import partial
 
 from dcgan.params import Section
+from dcgan.system.project_files import GENERATOR, METRICS, NEIGHBOURS, REPORTS
 from pipeline.support.record import describe_evaluation, record
-from pipeline.support.stage import DATA_PICTURES, GENERATOR, NEIGHBOURS, PICTURES, REPORTS, run
+from pipeline.support.stage import DATA_PICTURES, PICTURES, run
 
 
 def main(params: Section) -> None:
@@ -16,7 +17,7 @@ def main(params: Section) -> None:
     from dcgan.system.metadata import read_metadata
 
     html = page.render(
-        metrics=json.loads((REPORTS / "metrics.json").read_text()),
+        metrics=json.loads((METRICS).read_text()),
         data=json.loads((REPORTS / "data.json").read_text()),
         model=read_metadata(GENERATOR),
         losses=pd.read_csv(REPORTS / "losses.csv"),

@@ -1,8 +1,9 @@
 """Samples faces from the trained generator: grids, interpolations between latents, an animation of the training."""
 
 from dcgan.params import SampleParams
+from dcgan.system.project_files import FACES, GENERATOR, REPORTS
 from pipeline.support.record import describe_samples, record
-from pipeline.support.stage import FACES, GENERATOR, REPORTS, run
+from pipeline.support.stage import run
 
 
 def main(params: SampleParams) -> None:
@@ -15,7 +16,7 @@ def main(params: SampleParams) -> None:
 
     generated = sampling.generate(generator, sampling.draw_latents(settings, 64, random["samples"]))
     images.save_png(REPORTS / "samples.png", images.grid(generated, columns=8))
-    real = images.choose(images.open_split(FACES, "train"), 64, params.seed)
+    real = images.choose(images.open_faces(FACES, "train"), 64, params.seed)
     images.save_png(REPORTS / "real_and_generated.png", images.side_by_side(real, generated, columns=8))
 
     walks = sampling.generate(generator, sampling.strip(settings, random["strip"]))

@@ -5,7 +5,8 @@ The weights come from an installed package, or are downloaded to data/downloads 
 
 from dcgan.params import WeightsParams
 from dcgan.system.files import atomic
-from pipeline.support.stage import DOWNLOADS, MAIN_ROOT, WEIGHTS, run
+from dcgan.system.project_files import DOWNLOADS, WEIGHTS
+from pipeline.support.stage import MAIN_ROOT, run
 
 
 def main(params: WeightsParams) -> None:

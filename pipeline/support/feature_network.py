@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from dcgan.system.choices import FidNetwork
 from dcgan.system.errors import UserError
+from dcgan.system.project_files import WEIGHTS
 from pipeline.support.environment import from_environment
 from pipeline.support.launch_ranks import launch, stop_after_mistake
-from pipeline.support.stage import WEIGHTS
 
 if TYPE_CHECKING:
     from dcgan.metrics.feature_networks import FeatureNetwork

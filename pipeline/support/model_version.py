@@ -8,9 +8,9 @@ from typing import Any
 
 from dcgan.metrics.names import distance_name
 from dcgan.system.files import sha256
+from dcgan.system.project_files import FOLDER, INVENTORY, REPORTS
 from dcgan.tracking.run_folder import texts
 from pipeline.support.run_identity import data_params, training_params
-from pipeline.support.stage import FOLDER, INVENTORY, REPORTS
 
 
 def model_version(metrics: Mapping[str, Any]) -> dict[str, Any]:

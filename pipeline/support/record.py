@@ -11,13 +11,14 @@ from typing import Any
 
 from dcgan.metrics.names import SETTINGS
 from dcgan.system.files import sha256
+from dcgan.system.project_files import GENERATOR, METRICS, NEIGHBOURS, REPORTS
 from dcgan.tracking.run import Run, harmless
 from dcgan.tracking.run_folder import EVALUATION, GENERATOR_SHA256, tracking_is_on
 from dcgan.tracking.sender import sending
 from pipeline.support.digests import describe_lineage, md5
 from pipeline.support.model_version import model_version
 from pipeline.support.run_identity import new_run
-from pipeline.support.stage import GENERATOR, MAIN_ROOT, NEIGHBOURS, PICTURES, REPORTS
+from pipeline.support.stage import MAIN_ROOT, PICTURES
 
 
 def record(what: str, describe: Callable[[], None]) -> None:
@@ -44,7 +45,7 @@ def describe_evaluation(stage: str) -> None:
     An evaluation is identified by the contents of metrics.json, so that changed code with equal results gives the
     same evaluation.
     """
-    metrics: dict[str, Any] = json.loads((REPORTS / "metrics.json").read_text())
+    metrics: dict[str, Any] = json.loads((METRICS).read_text())
     settings = {key: metrics[name] for key, name in SETTINGS.items()}
     numbers = hashlib.sha256(json.dumps(metrics, sort_keys=True).encode()).hexdigest()[:32]
     with _generator_run():

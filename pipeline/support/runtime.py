@@ -9,7 +9,8 @@ from typing import Any
 import filelock
 
 from dcgan.system.files import write_json
-from pipeline.support.stage import MAIN_ROOT, REPORTS
+from dcgan.system.project_files import REPORTS
+from pipeline.support.stage import MAIN_ROOT
 
 logger = logging.getLogger(__name__)
 

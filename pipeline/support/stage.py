@@ -1,4 +1,4 @@
-"""Code that all stages share: paths, validated parameters, one-sentence errors and exit statuses."""
+"""Code that all stages share: the project's folder, validated parameters, one-sentence errors and exit statuses."""
 
 from __future__ import annotations
 
@@ -21,12 +21,6 @@ ROOT = Path(__file__).resolve().parents[2]  # in a queued experiment, the tempor
 # The main project, also if ROOT is such a temporary copy; it holds the files that outlive an experiment.
 MAIN_ROOT = next((p.parent for p in ROOT.parents if p.name == ".dvc" and ROOT.is_relative_to(p / "tmp" / "exps")), ROOT)
 
-DOWNLOADS, FOLDER = Path("data/downloads"), Path("data/folder")
-RAW, FACES, INVENTORY = Path("data/raw"), Path("data/faces"), Path("data/folder.parquet")
-REFERENCE, WEIGHTS = Path("data/reference"), Path("data/weights")
-GENERATOR, DISCRIMINATOR = Path("models/generator.safetensors"), Path("models/discriminator.safetensors")
-REPORTS = Path("reports")
-NEIGHBOURS = REPORTS / "neighbours.png"
 ERROR_FILE = "TORCHELASTIC_ERROR_FILE"  # names the file in which a process started by torchelastic reports its error
 # File names in REPORTS: pictures of the generator, and of the data.
 PICTURES = ("samples.png", "real_and_generated.png", "interpolation.png", "sheet.png", "progress.gif")

@@ -9,10 +9,11 @@ import sys
 
 from dcgan.params import Section
 from dcgan.system.errors import UserError
+from dcgan.system.project_files import GENERATOR
 from dcgan.tracking.run_folder import SPOOL, spool_of, tracking_is_on, waiting
 from dcgan.tracking.sender import send
 from pipeline.support.record import describe_evaluation, describe_samples
-from pipeline.support.stage import GENERATOR, MAIN_ROOT, ROOT, run
+from pipeline.support.stage import MAIN_ROOT, ROOT, run
 
 
 def main(params: Section) -> None:

@@ -8,12 +8,13 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from dcgan.system.files import sha256
+from dcgan.system.project_files import GENERATOR
 from dcgan.tracking.run import Run
 from dcgan.tracking.run_folder import FINGERPRINT, GENERATOR_SHA256
 from dcgan.tracking.sender import sending
 from pipeline.support.digests import describe_lineage, md5
 from pipeline.support.run_identity import data_params, new_run
-from pipeline.support.stage import GENERATOR, MAIN_ROOT
+from pipeline.support.stage import MAIN_ROOT
 
 if TYPE_CHECKING:
     from dcgan.training.loop import Result

@@ -13,6 +13,7 @@ from typing import Any
 
 from dcgan import params
 from dcgan.system.errors import UserError, about_disk
+from dcgan.system.project_files import DOWNLOADS, FACES, GENERATOR
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -220,7 +221,7 @@ def _generate(options: argparse.Namespace) -> None:
 
     if options.count < 1:
         raise UserError(f"--count: {options.count} is not allowed; give a whole number from 1.")
-    model = options.model or _project_root() / "models" / "generator.safetensors"
+    model = options.model or _project_root() / GENERATOR
     if not model.is_file():
         raise UserError(f"{model}: there is no such file; train a generator with `dvc repro`, or give --model.")
     seed = params.load(_project_root() / "params.yaml").seed if options.seed is None else options.seed
@@ -233,10 +234,10 @@ def _faces(options: argparse.Namespace) -> None:
     from dcgan.data import images
     from dcgan.metrics import folders
 
-    folder = _project_root() / "data" / "faces"
+    folder = _project_root() / FACES
     if not folder.is_dir():
         raise UserError(f"{folder}: there is no such folder; create it with `dvc repro crop`.")
-    faces = images.open_all(folder) if options.split == "all" else images.open_split(folder, options.split)
+    faces = images.open_faces(folder, options.split)
     if not len(faces):
         raise UserError(f"--split: {options.split} has no faces in this data set; give another split.")
     folders.write_folder(options.out, lambda numbers: faces[numbers], len(faces), "writing")
@@ -288,7 +289,7 @@ def _distance(options: argparse.Namespace) -> None:
 
 
 def _downloads(network: str) -> Path:
-    return _project_root() / "data" / "downloads" if network == "inception" else Path()
+    return _project_root() / DOWNLOADS if network == "inception" else Path()
 
 
 def _project_root() -> Path:

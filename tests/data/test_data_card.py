@@ -49,7 +49,7 @@ def test_the_card_says_what_the_arrays_hold(
     assert card["faces"] == {split: int((table["split"] == split).sum()) for split in splits}
     shares = (table["seed"] % 2).groupby(table["split"]).mean()
     assert card["attributes"] == {"Odd": {s: pytest.approx(shares[s], abs=1e-4) for s in splits if s in shares}}
-    train = images.open_split(root / "faces", "train").astype(np.float64)
+    train = images.open_faces(root / "faces", "train").astype(np.float64)
     if len(train):
         assert card["channels"] == {
             "mean": pytest.approx(train.mean(axis=(0, 1, 2)) / 255, rel=1e-5),

@@ -519,7 +519,7 @@ def test_a_file_that_is_a_link_to_somewhere_else_is_taken(tmp_path: Path) -> Non
     ["me:hush@host/x", "hush", "http://u:hu/sh@h", "http://u:hu?sh@h/x", "http://[hush", "ftp://hush", "http:///hush"],
 )
 def test_a_mirror_that_is_no_address_is_named_and_not_shown(mirror: str) -> None:
-    with pytest.raises(UserError, match="CELEBA_MIRROR: it is not the address") as error:
+    with pytest.raises(UserError, match="CELEBA_MIRROR: it must be") as error:
         celeba.published(mirror)
     assert "hu" not in str(error.value).replace("unset", "")
 

@@ -149,5 +149,5 @@ def test_an_odd_file_is_what_a_viewer_shows_or_has_a_reason(cropped: tuple[Path,
     (split,) = split_by_name([odd.name])
     table = pd.read_parquet(faces / "faces.parquet")
     number = table[table["split"] == split]["file"].tolist().index(odd.name)
-    face = images.open_split(faces, split)[number].astype(int)
+    face = images.open_faces(faces, split)[number].astype(int)
     assert np.abs(face - odd.colour).max() <= 3

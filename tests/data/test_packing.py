@@ -86,7 +86,7 @@ def packed(tmp_path_factory: pytest.TempPathFactory) -> dict[int, Packed]:
 def test_the_bytes_do_not_depend_on_the_number_of_workers(packed: dict[int, Packed]) -> None:
     one = packed[1]
     names = sorted(path.name for path in one.faces.iterdir())
-    assert names == ["faces.parquet", "test.npy", "train.npy", "valid.npy"]
+    assert names == ["faces.npy", "faces.parquet"]
     for more in (packed[2], packed[5]):
         assert names == sorted(path.name for path in more.faces.iterdir())
         for name in names:
@@ -99,7 +99,7 @@ def test_each_row_of_the_table_is_the_face_at_its_place(packed: dict[int, Packed
     assert list(table.columns) == ["file", "split", "Odd", "Two"]
     assert len(table) == sum(COUNTS.values())
     for split, count in COUNTS.items():
-        faces, rows = images.open_split(packed[2].faces, split), table[table["split"] == split]
+        faces, rows = images.open_faces(packed[2].faces, split), table[table["split"] == split]
         assert faces.dtype == np.uint8 and faces.shape == (count, 32, 32, 3)
         numbers = [index_of(face) for face in faces]
         assert rows["file"].tolist() == [f"pictures/{i:04d}.png" for i in numbers]
@@ -137,8 +137,8 @@ def test_as_many_bad_pictures_as_allowed_are_no_error(tmp_path: Path) -> None:
     rows = [("a.zip", "bad.png", "train"), ("a.zip", "good.png", "train")]
     write_index(raw, pd.DataFrame(rows, columns=["archive", "file", "split"]), SOURCE)
     pack(raw, tmp_path / "faces", None, 1, 0.5)
-    assert [len(images.open_split(tmp_path / "faces", split)) for split in ("train", "valid", "test")] == [1, 0, 0]
-    assert images.open_all(tmp_path / "faces")[:].shape == (1, 32, 32, 1)
+    assert [len(images.open_faces(tmp_path / "faces", split)) for split in ("train", "valid", "test")] == [1, 0, 0]
+    assert images.open_faces(tmp_path / "faces", "all").shape == (1, 32, 32, 1)
 
 
 @pytest.mark.parametrize("method", [zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED], ids=["stored", "deflated"])
@@ -155,7 +155,7 @@ def test_damage_inside_an_archive_is_listed_like_any_bad_picture(tmp_path: Path,
     rows = [("a.zip", "bad.bmp", "train"), ("a.zip", "good.bmp", "train")]
     write_index(raw, pd.DataFrame(rows, columns=["archive", "file", "split"]), SOURCE)
     card = pack(raw, tmp_path / "faces", None, 3, 0.5).card
-    assert len(images.open_split(tmp_path / "faces", "train")) == 1
+    assert len(images.open_faces(tmp_path / "faces", "train")) == 1
     assert [row["file"] for row in card["bad"]] == ["bad.bmp"] and "damaged in the archive" in card["bad"][0]["reason"]
 
 
@@ -175,17 +175,17 @@ def test_a_failed_crop_leaves_the_faces_before_it(tmp_path: Path) -> None:
     raw.mkdir()
     write_index(raw, pd.DataFrame({"archive": [], "file": [], "split": []}), SOURCE)
     faces.mkdir()
-    (faces / "train.npy").write_bytes(b"old")
+    (faces / "faces.npy").write_bytes(b"old")
     with pytest.raises(UserError, match="dataset: it holds no pictures"), atomic(faces) as temporary:
         pack(raw, temporary, None, 3, 0.0)
-    assert (faces / "train.npy").read_bytes() == b"old"
+    assert (faces / "faces.npy").read_bytes() == b"old"
     assert sorted(path.name for path in tmp_path.iterdir()) == ["faces", "raw"]
 
 
 def test_packed_avatars_are_faces_to_the_byte(raw: Path, faces: Path) -> None:
     """Faces made in batches are those made one by one."""
     table = pd.read_parquet(faces / "faces.parquet")
-    train = images.open_split(faces, "train")
+    train = images.open_faces(faces, "train")
     with zipfile.ZipFile(raw / "img_align_celeba.zip") as archive:
         for i in (0, 1, 100, 191):
             face = decoding.face(archive.read(table["file"][i]), None, 64, 3)
@@ -193,9 +193,8 @@ def test_packed_avatars_are_faces_to_the_byte(raw: Path, faces: Path) -> None:
 
 
 def test_splits_are_mapped_into_memory_and_all_is_the_three_in_order(faces: Path) -> None:
-    splits = [images.open_split(faces, split) for split in ("train", "valid", "test")]
-    assert all(isinstance(array, np.memmap) and not array.flags.writeable for array in splits)
-    together, whole = images.open_all(faces), np.concatenate(splits)
-    assert together.shape == whole.shape and together.nbytes == whole.nbytes and len(together) == len(whole)
-    for rows in (np.array([0, 239, 192, 215, 216, 3, 3]), slice(None), slice(190, 220), slice(5, 5), np.array([], int)):
-        assert np.array_equal(together[rows], whole[rows])
+    splits = [images.open_faces(faces, split) for split in ("train", "valid", "test")]
+    assert [len(split) for split in splits] == [192, 24, 24]
+    together = images.open_faces(faces, "all")
+    assert all(isinstance(array, np.memmap) and not array.flags.writeable for array in (*splits, together))
+    assert np.array_equal(together, np.concatenate(splits))

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
+import pandas as pd
 import pytest
 import torch
 from pictures import claiming_png, drawn, encoded
@@ -597,19 +598,25 @@ def test_commands_outside_of_the_project_say_so(tmp_path: Path, monkeypatch: pyt
 def test_real_faces_are_those_that_are_trained_on(project: Path, faces: Path, split: str) -> None:
     shutil.copytree(faces, project / "data" / "faces")
     main(["faces", "--split", split, "--out", "real"])
-    assert np.array_equal(np.stack(pixels_in(project / "real")), images.open_split(faces, split))
+    assert np.array_equal(np.stack(pixels_in(project / "real")), images.open_faces(faces, split))
     assert everything_in(project / "data" / "faces") == everything_in(faces)
 
 
+def write_faces(project: Path, splits: dict[str, Pixels]) -> None:
+    folder = project / "data" / "faces"
+    folder.mkdir(parents=True)
+    np.save(folder / "faces.npy", np.concatenate(list(splits.values())))
+    rows = [split for split, pictures in splits.items() for _ in pictures]
+    pd.DataFrame({"split": rows}).to_parquet(folder / "faces.parquet")
+
+
 def test_the_faces_of_all_splits_and_by_default_of_the_train_split(project: Path) -> None:
-    (project / "data" / "faces").mkdir(parents=True)
     random = np.random.default_rng(0)
     splits = {
         name: random.integers(0, 256, (n, 8, 8, 1), dtype=np.uint8)
         for name, n in (("train", 66), ("valid", 2), ("test", 3))
     }
-    for name, pictures in splits.items():
-        np.save(project / "data" / "faces" / f"{name}.npy", pictures)
+    write_faces(project, splits)
     main(["faces", "--out", "train"])
     main(["faces", "--split", "all", "--out", "all"])
     assert np.array_equal(np.stack(pixels_in(project / "train")), splits["train"][..., 0])
@@ -617,9 +624,7 @@ def test_the_faces_of_all_splits_and_by_default_of_the_train_split(project: Path
 
 
 def test_a_split_without_faces_is_named(project: Path) -> None:
-    (project / "data" / "faces").mkdir(parents=True)
-    for name, count in (("train", 3), ("valid", 0), ("test", 0)):
-        np.save(project / "data" / "faces" / f"{name}.npy", np.zeros((count, 8, 8, 3), np.uint8))
+    write_faces(project, {"train": np.zeros((3, 8, 8, 3), np.uint8)})
     assert "test" in refusal("faces", "--split", "test", "--out", "real")
     assert not (project / "real").exists()
     main(["faces", "--split", "all", "--out", "real"])

@@ -205,7 +205,7 @@ def shown(network: FeatureNetwork, pictures: Pixels) -> npt.NDArray[np.float32]:
 
 @pytest.fixture(scope="module")
 def train_features(faces: Path, efficientnet: FeatureNetwork) -> Array:
-    return features(efficientnet, np.asarray(images.open_split(faces, "train")))
+    return features(efficientnet, np.asarray(images.open_faces(faces, "train")))
 
 
 @pytest.fixture(scope="module")
@@ -222,7 +222,7 @@ def distance_to_train(train_features: Array, efficientnet: FeatureNetwork) -> Ca
 
 @pytest.fixture(scope="module")
 def held_out(faces: Path) -> Pixels:
-    return np.asarray(images.open_split(faces, "test"))
+    return np.asarray(images.open_faces(faces, "test"))
 
 
 @pytest.fixture(scope="module")
@@ -393,7 +393,7 @@ def test_efficientnets_weights_need_no_network(tmp_path: Path) -> None:
 
 
 def test_missing_weights_are_named_with_the_remedy(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match="fid_network: inception are missing; run `dvc repro weights`"):
+    with pytest.raises(UserError, match="the weights of inception are missing; run `dvc repro weights`"):
         weights.find("inception", tmp_path)
 
 
@@ -504,14 +504,14 @@ SPLITS = ("train", "valid", "test")
 
 
 def write_reference(folder: Path, faces: Path, *splits: str) -> Path:
-    of_splits = {name: images.open_split(faces, name) for name in splits}
+    of_splits = {name: images.open_faces(faces, name) for name in splits}
     reference.write(folder, stub(), {name: (of_faces(x), len(x)) for name, x in of_splits.items()})
     return folder
 
 
 def test_a_reference_survives_its_folder(tmp_path: Path, faces: Path) -> None:
     load = reference.load(write_reference(tmp_path / "a", faces, *SPLITS), stub())
-    pictures = {name: images.open_split(faces, name) for name in SPLITS} | {"all": images.open_all(faces)[:]}
+    pictures = {name: images.open_faces(faces, name) for name in SPLITS} | {"all": images.open_faces(faces, "all")}
     for name, of_split in pictures.items():
         expected, found = means(of_split), load(name)
         assert found is not None
@@ -535,7 +535,7 @@ def test_what_is_compared_of_all_splits_is_an_even_choice(
     found, test = load("all"), load("test")
     assert found is not None and test is not None and found.statistics.count == 240
     assert found.features.shape == (100, 12) and test.features.shape == (24, 12)
-    train = means(images.open_split(faces, "train"))
+    train = means(images.open_faces(faces, "train"))
     of_train = (np.abs(found.features[:, None] - train[None]).max(axis=2).min(axis=1) < 1e-5).sum()
     assert 68 < of_train < 92  # 80 are expected
 
@@ -576,7 +576,7 @@ def known(faces: Path, tmp_path_factory: pytest.TempPathFactory) -> Known:
 def evaluated(
     generator: networks.Generator, network: FeatureNetwork, known: Known, faces: Path, **given: Any
 ) -> evaluation.Evaluation:
-    train = images.open_split(faces, "train")
+    train = images.open_faces(faces, "train")
     training = evaluation.Training(train, means(train).astype(np.float32), given.pop("without_test", True))
     arguments = {"split": "train", "samples": 70, "repeats": 2, "seed": 5, "training": training, **given}
     result = evaluation.evaluate(generator, network, known, **arguments)
@@ -630,8 +630,8 @@ def test_each_number_is_what_it_says(split: str, faces: Path, generator: network
     result = evaluated(generator, network, known, faces, split=split).metrics
     assert isinstance(network.module, Means) and network.module.seen == 70 + 70 + 70 + 2
 
-    real = means(images.open_all(faces)[:] if split == "all" else images.open_split(faces, split))
-    train, test = (means(images.open_split(faces, name)) for name in ("train", "test"))
+    real = means(images.open_faces(faces, split))
+    train, test = (means(images.open_faces(faces, name)) for name in ("train", "test"))
     drawn = [means(generated(generator, 5, draw)(slice(0, 70)).numpy()) for draw in (0, 1)]
     distances = [frechet_distance(moments(features), moments(real)) for features in drawn]
     expected = {
@@ -679,7 +679,7 @@ def test_the_picture_shows_generated_faces_and_their_nearest_training_faces(
         return sheet[2 + row * step : 2 + row * step + 64, left + 2 + column * step : left + 2 + column * step + 64]
 
     drawn = generated(generator, 5)(slice(0, 70)).numpy()
-    train = np.asarray(images.open_split(faces, "train"))
+    train = np.asarray(images.open_faces(faces, "train"))
     apart = np.linalg.norm(means(drawn)[:, None] - means(train)[None], axis=2)
     nearest_of_all = np.argsort(apart.min(axis=1), kind="stable")
     for row in range(8):
@@ -693,7 +693,7 @@ def test_the_picture_shows_generated_faces_and_their_nearest_training_faces(
 def test_faces_learnt_by_heart_are_found_among_all_training_faces(
     faces: Path, generator: networks.Generator, known: Known, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    train = images.open_split(faces, "train")
+    train = images.open_faces(faces, "train")
     monkeypatch.setattr(evaluation, "COMPARED", 20)  # fewer than there are to be learnt by heart
 
     def copies(generator: networks.Generator, seed: int, draw: int = 0) -> Callable[[slice], Tensor]:
@@ -716,7 +716,7 @@ def test_the_quick_distance_prefers_the_better_generator(
     faces: Path, generator: networks.Generator, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("dcgan.metrics.quick.SAMPLES", 64)
-    train = images.open_split(faces, "train")
+    train = images.open_faces(faces, "train")
     measure = quick_distance(train, 1, CPU)
 
     class Copies(networks.Generator):

@@ -76,11 +76,11 @@ def test_a_changed_folder_is_cropped_anew_and_harms_no_other_data_set(reproduced
     assert sum(card["faces"].values()) == 40 and card["source"]["name"] == "the pictures in data/folder"
     assert ran(project.run("dvc", "repro", "crop").stdout) == []
 
-    before = project.read("data/faces/train.npy")
+    before = project.read("data/faces/faces.npy")
     name = pd.read_parquet(project.folder / "data" / "faces" / "faces.parquet")["file"][0]
     (own / name).write_bytes(encoded(drawn("RGB", 50, 40, 99)))
     assert ran(project.run("dvc", "repro", "crop").stdout) == ["inventory", "download", "crop"]
-    assert project.read("data/faces/train.npy") != before
+    assert project.read("data/faces/faces.npy") != before
 
     # Without pictures, the folder that is asked for is named, and the other data set is as it was.
     for path in own.glob("*.png"):

@@ -15,6 +15,7 @@ from mlflow.entities import Metric
 
 from dcgan.system.errors import UserError
 from dcgan.system.files import sha256
+from dcgan.system.project_files import GENERATOR, METRICS
 from dcgan.tracking import reproduce
 from dcgan.tracking.repository import commit, git, uncommitted
 from dcgan.tracking.store import connect
@@ -81,10 +82,10 @@ def a_run(root: Path, **changed: str | None) -> str:
     """A run of the present result; what is changed to None is absent."""
     client, experiment = connect(root)
     tags: dict[str, Any] = {"git_commit": commit(root), "git_dirty": "false", "threads": "1", "device": "cpu"}
-    tags["generator_sha256"] = sha256(root / reproduce.MODEL)
+    tags["generator_sha256"] = sha256(root / GENERATOR)
     tags = {name: value for name, value in (tags | changed).items() if value is not None}
     run = client.create_run(experiment, tags=tags)
-    distance = json.loads((root / reproduce.METRICS).read_text())["frechet_distance"]
+    distance = json.loads((root / METRICS).read_text())["frechet_distance"]
     client.log_batch(run.info.run_id, metrics=[Metric("frechet_distance", distance, 0, 0)])
     return str(run.info.run_id)
 
@@ -235,7 +236,7 @@ def test_a_result_leads_to_its_runs(root: Path) -> None:
     run = a_run(root, generator_md5=md5)
     git(root, "tag", "v1")
     git(root, "update-ref", "refs/exps/ab/cdef/odd-name", "HEAD")
-    for what in (str(root / reproduce.MODEL), "HEAD", "v1", "odd-name"):
+    for what in (str(root / GENERATOR), "HEAD", "v1", "odd-name"):
         assert [found.info.run_id for found in reproduce.runs_of(root, what)] == [run], what
     with pytest.raises(UserError, match="give a file, a DVC experiment, or a git revision"):
         reproduce.runs_of(root, "nothing")

@@ -33,7 +33,7 @@ def test_it_is_the_root_of_half_the_mean_squared_distance(n: int, side: int, nc:
 
 
 def test_alike_pictures_have_none_and_noise_on_them_adds_little(faces: Path) -> None:
-    real = images.open_split(faces, "train")
+    real = images.open_faces(faces, "train")
     alike = np.repeat(real[:1], 40, axis=0)
     assert diversity.diversity(alike) == 0
     noisy = alike + np.random.default_rng(0).normal(0, 20, alike.shape)
@@ -42,7 +42,7 @@ def test_alike_pictures_have_none_and_noise_on_them_adds_little(faces: Path) -> 
 
 
 def test_one_kind_of_face_less_is_less_diverse(faces: Path) -> None:
-    real = images.open_split(faces, "train")
+    real = images.open_faces(faces, "train")
     of_data = diversity.of_data(real, 1)
     assert diversity.of_data(real, 2) == pytest.approx(of_data, rel=0.2)
     few = np.repeat(real[:2], 20, axis=0)

@@ -54,7 +54,7 @@ def as_in_the_pipeline() -> Iterator[None]:
         patch.setattr(os, "environ", dict(os.environ))
         patch.setattr(loop, "FINAL_BATCHES", 2)
         patch.setattr(loop, "GRID_BATCHES", 1)
-        patch.setattr("dcgan.training.step.LATENTS_A_BATCH", 32)
+        patch.setattr("dcgan.sampling.BATCH_NORM_BATCH", 32)
         before, threads = torch.are_deterministic_algorithms_enabled(), torch.get_num_threads()
         hardware.make_deterministic()
         torch.set_num_threads(1)
@@ -132,7 +132,7 @@ def test_every_preset_trains(tmp_path: Path, faces: Path, name: str) -> None:
     settings, recipe = preset.part(Settings), preset.part(Recipe)
     machine = hardware.resolve(0, preset.precision)
     step = 64 // settings.image_size
-    data = images.open_split(faces, "train")[:16, ::step, ::step]
+    data = images.open_faces(faces, "train")[:16, ::step, ::step]
     result = run(tmp_path, settings, recipe, faces=data, machine=machine)
     check(result, settings, recipe, 2)
 
@@ -476,7 +476,7 @@ def test_a_batch_of_all_the_data_is_a_step_an_epoch(tmp_path: Path) -> None:
 @pytest.mark.parametrize("log_interval", [1, 4, 50])
 def test_a_loss_that_is_no_longer_finite_ends_in_one_sentence(tmp_path: Path, log_interval: int) -> None:
     settings = replace(SMALL, discriminator_norm="none")
-    with pytest.raises(UserError, match=r"loss: it is no longer finite at step [12]; there is no checkpoint yet\."):
+    with pytest.raises(UserError, match=r"The training is no longer finite at step [12]; there is no checkpoint yet\."):
         run(tmp_path, settings, replace(RECIPE, lr=1e30, loss="lsgan"), log_interval=log_interval)
 
 
@@ -541,8 +541,8 @@ def test_a_grid_that_cannot_be_written_is_kept_until_it_can(
         patch.setattr("dcgan.training.state.save_png", save_png)
         result = run(tmp_path, *kind_of("plain"), checkpoint_minutes=0.0)
     assert bytes_of(result, kind_of("plain")[0], tmp_path) == uninterrupted("plain")
-    said = [record.getMessage() for record in caplog.records if "no checkpoint" in record.getMessage()]
-    assert [line.split(":")[0] for line in said] == [f"no checkpoint after step {step}" for step in (1, 2, 3)]
+    said = [record.getMessage() for record in caplog.records if "Cannot write the checkpoint" in record.getMessage()]
+    assert [line.split(":")[0] for line in said] == [f"Cannot write the checkpoint of step {i}" for i in (1, 2, 3)]
 
 
 def test_checkpoints_whose_grids_are_gone_are_not_resumed(
@@ -636,7 +636,7 @@ def test_every_epoch_and_every_seed_has_an_order_of_its_own() -> None:
 
 
 def test_batches_are_pictures_in_minus_one_to_one(faces: Path) -> None:
-    mapped = images.open_split(faces, "train")
+    mapped = images.open_faces(faces, "train")
     batch = next(batches(mapped, 16, 1, 0, 1, CPU.device))
     assert batch.shape == (16, 3, 64, 64) and batch.dtype == torch.float32
     assert batch.is_contiguous(memory_format=torch.channels_last)

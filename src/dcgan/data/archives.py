@@ -1,7 +1,8 @@
 """Reads members of a zip file, in several threads at once.
 
-`zipfile` reads only the directory. Its own code to read members shares one file position and one lock. It decompresses
-with zlib, which takes a quarter of the time that decoding a small JPEG takes; isal takes half as long as zlib.
+`zipfile` reads only the directory. Its own code to read members shares one file position and one lock, and decompresses
+with zlib, which takes twice as long as isal. With it, cropping small JPEGs takes 1.2 times as long on 2 cores and 2.2
+times as long on 16 (medians of 7 alternating runs over the 5,000 avatars).
 """
 
 from __future__ import annotations

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
+import pandas as pd
 from PIL import Image
 
 from dcgan.data.index import SPLITS
@@ -15,42 +15,14 @@ from dcgan.system.files import atomic
 Pixels = npt.NDArray[np.uint8]
 
 
-class Joined:
-    """Arrays of pictures that are indexed like one concatenated array.
-
-    Only the indexed pictures are copied. The arrays may be memory maps, and one memory map cannot span several files.
-    """
-
-    def __init__(self, parts: Sequence[Pixels]) -> None:
-        self._parts = parts
-        self._starts = np.cumsum([0, *(len(part) for part in parts)])
-        self.shape = (int(self._starts[-1]), *parts[0].shape[1:])
-        self.nbytes = sum(part.nbytes for part in parts)
-
-    def __len__(self) -> int:
-        return self.shape[0]
-
-    def __getitem__(self, key: slice | npt.NDArray[np.intp]) -> Pixels:
-        rows = np.arange(len(self))[key]
-        part = np.searchsorted(self._starts, rows, side="right") - 1
-        result = np.empty((len(rows), *self.shape[1:]), np.uint8)
-        for i, pictures in enumerate(self._parts):
-            result[part == i] = pictures[rows[part == i] - self._starts[i]]
-        return result
-
-
-Faces = Pixels | Joined  # uint8, (N, image_size, image_size, nc)
-
-
-def open_split(faces: Path, split: str) -> Pixels:
-    """Opens the faces of a split (train, valid or test) as a memory map."""
-    array: Pixels = np.load(faces / f"{split}.npy", mmap_mode="r")
-    return array
-
-
-def open_all(faces: Path) -> Joined:
-    """Opens the faces of all splits, one split after the other, as memory maps."""
-    return Joined([open_split(faces, split) for split in SPLITS])
+def open_faces(folder: Path, split: str) -> Pixels:
+    """Opens the faces of a split (train, valid, test or all) as a memory map, (N, image_size, image_size, nc)."""
+    faces: Pixels = np.load(folder / "faces.npy", mmap_mode="r")
+    if split == "all":
+        return faces
+    splits = pd.read_parquet(folder / "faces.parquet", columns=["split"])["split"].map(SPLITS.index)
+    first, end = np.searchsorted(splits, [SPLITS.index(split), SPLITS.index(split) + 1])
+    return faces[first:end]
 
 
 def grid(pictures: Pixels, columns: int, gap: int = 2) -> Pixels:
@@ -74,7 +46,7 @@ def save_png(path: Path, pixels: Pixels) -> None:
         to_image(pixels).save(temporary, "PNG")
 
 
-def choose(faces: Faces, count: int, seed: int) -> Pixels:
+def choose(faces: Pixels, count: int, seed: int) -> Pixels:
     """Returns at most `count` different faces, chosen at random with `seed`, in their original order."""
     chosen = np.random.default_rng(seed).permutation(len(faces))[:count]
     picked: Pixels = faces[np.sort(chosen)]

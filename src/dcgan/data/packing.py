@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import concurrent.futures
 import hashlib
+import math
 import threading
 import zipfile
 from collections.abc import Iterator
@@ -53,7 +54,7 @@ class _Job(NamedTuple):
 
     archives: dict[str, Archive]  # by file name
     array: Path  # the .npy file of the faces
-    begin: int  # offset of the first face in that file, in bytes
+    begin: int  # offset of the split's first face in that file, in bytes
     crop_size: int | None
     shape: tuple[int, int, int]  # of a face
     stop: threading.Event  # set to skip the remaining pictures
@@ -70,20 +71,21 @@ def pack(
 ) -> dict[str, Cropped]:
     """Crops every picture of `raw` into the new folder `faces`, and returns the result for each split.
 
-    Writes train.npy, valid.npy and test.npy, uint8 of shape (N, image_size, image_size, nc), and faces.parquet, which
-    has one row per face in the order of the arrays: file, split, attributes. The bytes do not depend on the number of
-    `workers` (threads; None: one per core).
+    Writes faces.npy, uint8 of shape (N, image_size, image_size, nc), which holds the splits train, valid and test one
+    after the other, and faces.parquet, which has one row per face in the same order: file, split, attributes. The bytes
+    do not depend on the number of `workers` (threads; None: one per core).
 
     Raises:
         UserError: there are no pictures, or more than `max_bad_fraction` of them cannot be used.
     """
     pictures, _ = read_index(raw)
     if pictures.empty:
-        raise UserError("dataset: it holds no pictures; give another.")
+        raise UserError("dataset: it holds no pictures; choose another data set.")
     faces.mkdir(parents=True)
     archives = {name: _open(raw / name) for name in pictures["archive"].unique()}
-    shape = (image_size, image_size, nc)
-    cropped, kept, bad = {}, [], []
+    array, shape = faces / "faces.npy", (image_size, image_size, nc)
+    begin = _create(array, (len(pictures), *shape))
+    cropped, parts, bad = {}, [], []
     threads = torch.get_num_threads()
     torch.set_num_threads(1)  # the workers already use every core
     stop = threading.Event()
@@ -91,13 +93,10 @@ def pack(
         try:
             for split in SPLITS:
                 rows = pictures[pictures["split"] == split]
-                array = faces / f"{split}.npy"
-                job = _Job(archives, array, _create(array, (len(rows), *shape)), crop_size, shape, stop)
+                job = _Job(archives, array, begin, crop_size, shape, stop)
                 cropped[split] = _pack_split(pool, job, rows, split)
-                good = np.array([isinstance(result, bytes) for result in cropped[split].results], bool)
-                if not good.all():
-                    _keep(array, good)
-                kept.append(rows[good])
+                begin += len(rows) * math.prod(shape)
+                parts.append(rows)
                 bad += unusable(rows, cropped[split])
         finally:
             stop.set()  # after Ctrl-C, running tasks end early
@@ -109,7 +108,11 @@ def pack(
             f"{max_bad_fraction:g} (the first is {bad[0]['file']}: {bad[0]['reason']}); "
             "repair or remove them, or raise the value."
         )
-    pd.concat(kept).drop(columns=["archive", "problem"]).to_parquet(faces / "faces.parquet", index=False)
+    good = np.array([isinstance(result, bytes) for split in SPLITS for result in cropped[split].results], bool)
+    if not good.all():
+        _keep(array, good)
+    table = pd.concat(parts)[good].drop(columns=["archive", "problem"])
+    table.to_parquet(faces / "faces.parquet", index=False)
     return cropped
 
 
@@ -202,7 +205,7 @@ def _create(path: Path, shape: tuple[int, ...]) -> int:
     with path.open("wb") as file:
         np.lib.format.write_array_header_1_0(file, {"descr": "|u1", "fortran_order": False, "shape": shape})
         begin = file.tell()
-        file.truncate(begin + int(np.prod(shape)))
+        file.truncate(begin + math.prod(shape))
     return begin
 
 

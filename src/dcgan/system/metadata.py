@@ -22,4 +22,6 @@ def read_metadata(path: Path) -> dict[str, Any]:
             metadata: dict[str, Any] = json.loads(file.metadata()["dcgan"])
             return metadata
     except Exception as error:
-        raise UserError(f"{path}: is not a network that this project saved ({type(error).__name__}).") from None
+        raise UserError(
+            f"{path}: it does not hold a network that this project saved ({type(error).__name__})."
+        ) from None

@@ -22,13 +22,12 @@ from sqlalchemy.exc import SQLAlchemyError
 from dcgan.metrics.names import SETTINGS, distance_name
 from dcgan.system.errors import UserError
 from dcgan.system.files import sha256, significant
+from dcgan.system.project_files import DOWNLOADS, FOLDER, GENERATOR, METRICS
 from dcgan.tracking.private import hidden
 from dcgan.tracking.repository import git, patch_name
 from dcgan.tracking.run_folder import GENERATOR_SHA256, TRAINED_IN
 from dcgan.tracking.store import EXPERIMENT, connect
 
-MODEL = Path("models/generator.safetensors")
-METRICS = Path("reports/metrics.json")
 # Copies the files of a folder, and the targets of links to files. Links to folders are skipped, as in all stages.
 _FILES = "'(' -type f -o -type l -exec test -f '{{}}' ';' ')'"
 _LEND = f"find {{0}}/ {_FILES} -print0 | tar -cf - -h --null -T - | tar -xf - -C {{1}}"
@@ -59,8 +58,7 @@ class Plan:
     @property
     def lent(self) -> list[Path]:
         """Folders with files that come from neither git nor a stage: downloads and the user's own pictures."""
-        folders = [Path("data") / name for name in ("downloads", "folder")]
-        return [folder for folder in folders if git(self.root, "ls-files", "--others", str(folder)).stdout]
+        return [folder for folder in (DOWNLOADS, FOLDER) if git(self.root, "ls-files", "--others", str(folder)).stdout]
 
     def commands(self) -> list[str]:
         """The shell commands that rebuild the result, to be run in the project's folder."""
@@ -145,17 +143,17 @@ def compare(wanted: Plan) -> None:
         UserError: the generator or the distance is different.
     """
     tags, expected = wanted.run.data.tags, wanted.run.data.metrics
-    digest = sha256(wanted.folder / MODEL)
+    digest = sha256(wanted.folder / GENERATOR)
     if digest != tags[GENERATOR_SHA256]:
         names = ("processor", "device", "instructions", "precision", "torch")
         known = wanted.trained.data.tags
         made = ", ".join(known[name] for name in names if name in known) if "device" in known else "an unknown machine"
         raise UserError(
-            f"{wanted.folder / MODEL}: it differs from the run's generator; the same bytes are promised only on the "
-            f"same kind of machine, and the run was computed on: {made} (SHA-256 {digest}, the run's "
+            f"{wanted.folder / GENERATOR}: it differs from the run's generator; the same bytes are promised only on "
+            f"the same kind of machine, and the run was computed on: {made} (SHA-256 {digest}, the run's "
             f"{tags[GENERATOR_SHA256]})."
         )
-    print(f"{MODEL}: the same bytes, SHA-256 {digest}")
+    print(f"{GENERATOR}: the same bytes, SHA-256 {digest}")
     metrics = json.loads((wanted.folder / METRICS).read_text())
     name = distance_name(metrics)
     params = wanted.run.data.params
@@ -192,7 +190,7 @@ def runs_of(root: Path, what: str) -> list[Run]:
         store = hidden(str(client.tracking_uri))
         raise UserError(
             f"{what}: {store} has no run of this generator in the experiment {EXPERIMENT}; set MLFLOW_TRACKING_URI to "
-            "another store, or log it with `dcgan sync`."
+            "the store that has it, or log this project's present result with `dcgan sync`."
         )
     return runs
 
@@ -204,9 +202,11 @@ def _locked_md5(root: Path, revision: str) -> str:
     if lock.returncode:
         raise UserError(f"{revision}: is not known; give a file, a DVC experiment, or a git revision with a dvc.lock.")
     outs = yaml.safe_load(lock.stdout)["stages"].get("train", {}).get("outs", [])
-    md5 = next((out["md5"] for out in outs if out["path"] == str(MODEL)), None)
+    md5 = next((out["md5"] for out in outs if out["path"] == str(GENERATOR)), None)
     if md5 is None:
-        raise UserError(f"{revision}: its dvc.lock has no generator; run `dvc repro` there first.")
+        raise UserError(
+            f"{revision}: its dvc.lock lists no generator; give a revision that was committed after a training."
+        )
     return str(md5)
 
 

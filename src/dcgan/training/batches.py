@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from dcgan.data.images import Faces
+from dcgan.data.images import Pixels
 from dcgan.sampling import random_state
 from dcgan.system.ranks import ALONE, Ranks
 
@@ -19,7 +19,7 @@ AHEAD = 2  # batches that a thread reads in advance
 
 
 def batches(
-    faces: Faces,
+    faces: Pixels,
     batch_size: int,
     seed: int,
     first_step: int,
@@ -49,7 +49,7 @@ def _indices(count: int, batch_size: int, seed: int, steps: range, ranks: Ranks)
         yield ranks.shard(order[position * batch_size : (position + 1) * batch_size])
 
 
-def _read_ahead(faces: Faces, parts: Iterator[Tensor], device: torch.device) -> Iterator[Tensor]:
+def _read_ahead(faces: Pixels, parts: Iterator[Tensor], device: torch.device) -> Iterator[Tensor]:
     """Yields the pixels of each part. A thread reads them while earlier steps run; for a GPU, the memory is pinned."""
 
     def read(part: Tensor) -> Tensor:
@@ -72,14 +72,14 @@ def _gather(resident: Tensor, parts: Iterator[Tensor]) -> Iterator[Tensor]:
         yield resident[part.pin_memory().to(resident.device, non_blocking=True)]
 
 
-def _to_gpu(faces: Faces, device: torch.device) -> Tensor | None:
+def _to_gpu(faces: Pixels, device: torch.device) -> Tensor | None:
     """Copies the whole array to the GPU. Returns None if that would take more than half of the free memory."""
     if device.type != "cuda" or faces.nbytes > torch.cuda.mem_get_info(device)[0] / 2:
         return None
     return torch.from_numpy(np.ascontiguousarray(faces[:])).to(device)
 
 
-def digest(faces: Faces) -> str:
+def digest(faces: Pixels) -> str:
     """Returns the SHA-256 of the training pictures and their shape, in hexadecimal."""
     sha = hashlib.sha256(repr(faces.shape).encode())
     for start in range(0, len(faces), 4096):

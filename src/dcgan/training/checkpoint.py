@@ -93,7 +93,7 @@ class CheckpointStore:
             data = path.read_bytes()
             if hashlib.sha256(data).hexdigest()[:16] == digest:
                 return int(step), load(data)
-            logger.warning("%s is damaged; falling back to the previous checkpoint", path)
+            logger.warning("%s is damaged and is removed; using the checkpoint before it, if there is one", path)
             path.unlink()
         return None
 

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch.nn.functional import adaptive_avg_pool2d
 
-from dcgan.data.images import Faces, Pixels
+from dcgan.data.images import Pixels
 from dcgan.sampling import random_state
 
 logger = logging.getLogger(__name__)
@@ -28,7 +28,7 @@ def diversity(pictures: Pixels) -> float:
     return float(maps.var(dim=0, correction=1).mean().sqrt())
 
 
-def of_data(faces: Faces, seed: int) -> float:
+def of_data(faces: Pixels, seed: int) -> float:
     """Returns the diversity of at most DATA_PICTURES training pictures, chosen at random."""
     chosen = torch.randperm(len(faces), generator=random_state(seed, "diversity"))[:DATA_PICTURES]
     return diversity(faces[np.sort(chosen.numpy())])
@@ -37,7 +37,7 @@ def of_data(faces: Faces, seed: int) -> float:
 class Collapse:
     """Checks whether the generated pictures become alike, and warns once each time they do."""
 
-    def __init__(self, faces: Faces, seed: int) -> None:
+    def __init__(self, faces: Pixels, seed: int) -> None:
         self._of_data = of_data(faces, seed)
         self._warned = False
 

@@ -16,7 +16,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from dcgan.data.images import Faces, Pixels, grid
+from dcgan.data.images import Pixels, grid
 from dcgan.networks import Discriminator, Generator, Settings
 from dcgan.sampling import draw_latents, generate, random_state
 from dcgan.system import hardware
@@ -93,7 +93,7 @@ class Result:
 
 
 def train(
-    faces: Faces,
+    faces: Pixels,
     settings: Settings,
     recipe: Recipe,
     machine: Hardware,
@@ -163,7 +163,7 @@ def _steps_per_epoch(pictures: int, batch_size: int, ranks: Ranks) -> int:
 
 def _take_steps(
     state: State,
-    faces: Faces,
+    faces: Pixels,
     observer: Observer,
     stop: Callable[[], int | None],
     checkpoint_minutes: float,

@@ -83,9 +83,9 @@ class State:
             saved = self._saved
             last = f"the last good checkpoint is from step {saved}" if saved else "there is no checkpoint yet"
             raise UserError(
-                f"loss: it is no longer finite at step {bad + 1}; "
+                f"The training is no longer finite at step {bad + 1}; "
                 f"{last if self.trainer.ranks.writes else 'rank 0 names the last good checkpoint'}. "
-                "Try a lower lr, a higher r1_gamma, or precision: fp32."
+                "Start again with a lower lr, a higher r1_gamma, or precision: fp32."
             )
         self._checked = self.done
 
@@ -112,4 +112,4 @@ class State:
         try:
             self.save()
         except OSError as error:
-            logger.warning("no checkpoint after step %d: %s; the training continues", self.done, error)
+            logger.warning("Cannot write the checkpoint of step %d: %s; the training continues", self.done, error)

@@ -69,7 +69,8 @@ def _address(mirror: str) -> str:
         sound = False
     if not sound:  # the message does not show the value, which may hold a password
         raise UserError(
-            "CELEBA_MIRROR: it is not the address of a folder; give one like https://host/folder, or unset it."
+            "CELEBA_MIRROR: it must be an http or https address and have no query; give one like https://host/folder, "
+            "or unset it."
         )
     return mirror.rstrip("/")
 

@@ -31,7 +31,7 @@ def write_inventory(folder: Path | None, inventory: Path) -> None:
         kinds = ", ".join(sorted(suffix[1:] for suffix in SUFFIXES))
         raise UserError(
             f"dataset: folder needs pictures in {folder}, but there are none; put files there ({kinds}), "
-            "and `dvc add` the folder for queued experiments."
+            "and see data/folder/README.md."
         )
     if odd := [path for path in paths if not _is_text(str(path))]:
         raise UserError(f"dataset: folder holds a file whose name is not UTF-8: {str(odd[0])!a}; rename it.")

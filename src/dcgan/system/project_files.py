@@ -1,0 +1,10 @@
+"""Where the files of the project are, relative to its folder."""
+
+from pathlib import Path
+
+DOWNLOADS, FOLDER = Path("data/downloads"), Path("data/folder")
+RAW, FACES, INVENTORY = Path("data/raw"), Path("data/faces"), Path("data/folder.parquet")
+REFERENCE, WEIGHTS = Path("data/reference"), Path("data/weights")
+GENERATOR, DISCRIMINATOR = Path("models/generator.safetensors"), Path("models/discriminator.safetensors")
+REPORTS = Path("reports")
+METRICS, NEIGHBOURS = REPORTS / "metrics.json", REPORTS / "neighbours.png"
