@@ -494,7 +494,7 @@ def test_nothing_that_is_not_finite_is_saved(tmp_path: Path, log_interval: int) 
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(Trainer, "step", step)
-        with pytest.raises(UserError, match=r"finite at step [56]; the last good checkpoint is from step 4\. Try"):
+        with pytest.raises(UserError, match=r"finite at step [56]; the last good checkpoint is from step 4\. Start"):
             run(tmp_path, SMALL, RECIPE, checkpoint_minutes=0.0, log_interval=log_interval)
     found = CheckpointStore(tmp_path, "f" * 32).latest()
     assert found is not None and found[0] == 4
@@ -522,8 +522,8 @@ def test_a_disk_that_is_full_for_a_while_costs_a_warning(
     result = run(tmp_path, *kind_of("plain"), store=store, checkpoint_minutes=0.0)
     assert bytes_of(result, kind_of("plain")[0], tmp_path) == uninterrupted("plain")
     warned = [record.getMessage() for record in caplog.records]
-    said = [line for line in warned if "no checkpoint" in line]
-    assert ["after step 2" in said[0], "after step 3" in said[1], len(said)] == [True, True, 2]
+    said = [line for line in warned if "Cannot write the checkpoint" in line]
+    assert ["of step 2" in said[0], "of step 3" in said[1], len(said)] == [True, True, 2]
     assert "No space left" in said[0]
 
 
