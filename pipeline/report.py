@@ -17,7 +17,7 @@ def main(params: Section) -> None:
     from dcgan.system.metadata import read_metadata
 
     html = page.render(
-        metrics=json.loads((METRICS).read_text()),
+        metrics=json.loads(METRICS.read_text()),
         data=json.loads((REPORTS / "data.json").read_text()),
         model=read_metadata(GENERATOR),
         losses=pd.read_csv(REPORTS / "losses.csv"),

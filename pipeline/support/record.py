@@ -45,7 +45,7 @@ def describe_evaluation(stage: str) -> None:
     An evaluation is identified by the contents of metrics.json, so that changed code with equal results gives the
     same evaluation.
     """
-    metrics: dict[str, Any] = json.loads((METRICS).read_text())
+    metrics: dict[str, Any] = json.loads(METRICS.read_text())
     settings = {key: metrics[name] for key, name in SETTINGS.items()}
     numbers = hashlib.sha256(json.dumps(metrics, sort_keys=True).encode()).hexdigest()[:32]
     with _generator_run():
