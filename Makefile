@@ -52,7 +52,7 @@ test-cluster: $(INSTALLED) ## Run the tests that need a real Slurm
 lint: $(INSTALLED) ## Check style and types
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
-	@$(BIN)/mypy
+	@$(BIN)/mypy --num-workers 2
 
 format: $(INSTALLED) ## Format the code
 	@$(BIN)/ruff check --fix .

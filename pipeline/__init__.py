@@ -4,6 +4,7 @@ The inputs of a stage are files of earlier stages, the outputs are files of this
 `dcgan` in this copy of the project, even if another copy is installed.
 """
 
+import importlib
 import sys
 from pathlib import Path
 
@@ -12,6 +13,9 @@ _ROOT = Path(__file__).resolve().parents[1]
 sys.path[:] = [str(_ROOT / "src"), *(path for path in sys.path if path not in ("", str(_ROOT))), str(_ROOT)]
 
 try:
-    import dcgan.params  # noqa: F401
+    # In this order: what the stage depends on is taken in before any of its code is imported.
+    if importlib.import_module("pipeline.support.inputs").TAKEN:
+        importlib.import_module("pipeline.support.signals").exit_on_signals()
+    importlib.import_module("dcgan.params")
 except ModuleNotFoundError as error:
     sys.exit(f"{error.name} is not installed in {sys.executable}; run `make repro`, or `. .venv/bin/activate` first.")

@@ -1,21 +1,22 @@
 """Crops and resizes every picture in data/raw, packs the faces into arrays in data/faces, and writes the data card."""
 
 from dcgan.params import CropParams
-from dcgan.system.files import atomic, write_json
+from dcgan.system.files import write_json
 from dcgan.system.project_files import FACES, RAW, REPORTS
+from pipeline.support.outs import outs
 from pipeline.support.stage import run
 
 
 def main(params: CropParams) -> None:
     from dcgan.data import card, images, packing
 
-    with atomic(FACES) as faces:
-        cropped = packing.pack(RAW, faces, **params.model_dump())
-    pixels = params.model_dump(exclude={"max_bad_fraction"})
-    write_json(REPORTS / "data.json", card.describe(RAW, FACES, cropped, pixels))
-    real = images.choose(images.open_faces(FACES, "train"), 64, seed=0)
-    images.save_png(REPORTS / "real.png", images.grid(real, columns=8))
-    images.save_png(REPORTS / "mean.png", card.mean_image(cropped["train"]))
+    with outs() as new:
+        cropped = packing.pack(RAW, new(FACES), **params.model_dump())
+        pixels = params.model_dump(exclude={"max_bad_fraction"})
+        write_json(new(REPORTS / "data.json"), card.describe(RAW, new(FACES), cropped, pixels))
+        real = images.choose(images.open_faces(new(FACES), "train"), 64, seed=0)
+        images.save_png(new(REPORTS / "real.png"), images.grid(real, columns=8))
+        images.save_png(new(REPORTS / "mean.png"), card.mean_image(cropped["train"]))
 
 
 if __name__ == "__main__":

@@ -4,8 +4,8 @@ import importlib
 import os
 
 from dcgan.params import DownloadParams
-from dcgan.system.files import atomic
 from dcgan.system.project_files import DOWNLOADS, FOLDER, INVENTORY, RAW
+from pipeline.support.outs import outs
 from pipeline.support.stage import MAIN_ROOT, run
 
 
@@ -15,8 +15,8 @@ def main(params: DownloadParams) -> None:
     source = importlib.import_module(f"dcgan.data.sources.{params.dataset}")
     mirror = os.environ.get("CELEBA_MIRROR")
     request = Request(params.dataset_size, params.dataset_seed, MAIN_ROOT / DOWNLOADS, FOLDER, INVENTORY, mirror)
-    with atomic(RAW) as raw:
-        source.bring(raw, request)
+    with outs() as new:
+        source.bring(new(RAW), request)
 
 
 if __name__ == "__main__":

@@ -6,6 +6,7 @@ from functools import partial
 from dcgan.params import EvaluateParams
 from dcgan.system.project_files import FACES, GENERATOR, METRICS, NEIGHBOURS, REFERENCE, REPORTS
 from pipeline.support.feature_network import measuring
+from pipeline.support.outs import outs
 from pipeline.support.record import describe_evaluation, record
 from pipeline.support.stage import run
 
@@ -42,8 +43,9 @@ def main(params: EvaluateParams) -> None:
             return
         card = json.loads((REPORTS / "data.json").read_text())
         about = {"dataset": card["source"]["name"], "crop_size": card["pixels"]["crop_size"]}
-        images.save_png(NEIGHBOURS, result.neighbours)
-        write_json(METRICS, result.metrics | about)
+        with outs() as new:
+            images.save_png(new(NEIGHBOURS), result.neighbours)
+            write_json(new(METRICS), result.metrics | about)
         record("the evaluation", partial(describe_evaluation, "evaluate"))
 
 

@@ -5,13 +5,15 @@ The list is empty unless `dataset` is `folder`.
 
 from dcgan.params import InventoryParams
 from dcgan.system.project_files import FOLDER, INVENTORY
+from pipeline.support.outs import outs
 from pipeline.support.stage import run
 
 
 def main(params: InventoryParams) -> None:
     from dcgan.data.sources import folder
 
-    folder.write_inventory(FOLDER if params.dataset == "folder" else None, INVENTORY)
+    with outs() as new:
+        folder.write_inventory(FOLDER if params.dataset == "folder" else None, new(INVENTORY))
 
 
 if __name__ == "__main__":

@@ -3,6 +3,7 @@
 from dcgan.params import ReferenceParams
 from dcgan.system.project_files import FACES, REFERENCE
 from pipeline.support.feature_network import measuring
+from pipeline.support.outs import outs
 from pipeline.support.stage import run
 
 
@@ -11,7 +12,6 @@ def main(params: ReferenceParams) -> None:
     from dcgan.data.index import SPLITS
     from dcgan.metrics import reference
     from dcgan.metrics.collecting import of_faces
-    from dcgan.system.files import atomic
 
     with measuring("pipeline.reference", params.fid_network, params.fid_compile) as job:
         if job is None:
@@ -19,8 +19,8 @@ def main(params: ReferenceParams) -> None:
         faces = {split: images.open_faces(FACES, split) for split in SPLITS}
         splits = {split: (of_faces(of_split), len(of_split)) for split, of_split in faces.items()}
         if job.ranks.writes:
-            with atomic(REFERENCE) as folder:
-                reference.write(folder, job.network, splits, job.ranks)
+            with outs() as new:
+                reference.write(new(REFERENCE), job.network, splits, job.ranks)
         else:
             reference.write(REFERENCE, job.network, splits, job.ranks)
 

@@ -5,6 +5,7 @@ from functools import partial
 
 from dcgan.params import Section
 from dcgan.system.project_files import GENERATOR, METRICS, NEIGHBOURS, REPORTS
+from pipeline.support.outs import outs
 from pipeline.support.record import describe_evaluation, record
 from pipeline.support.stage import DATA_PICTURES, PICTURES, run
 
@@ -13,7 +14,6 @@ def main(params: Section) -> None:
     import pandas as pd
 
     from dcgan.report import page
-    from dcgan.system.files import atomic
     from dcgan.system.metadata import read_metadata
 
     html = page.render(
@@ -23,8 +23,8 @@ def main(params: Section) -> None:
         losses=pd.read_csv(REPORTS / "losses.csv"),
         pictures={name: (REPORTS / name).read_bytes() for name in (*PICTURES, *DATA_PICTURES, NEIGHBOURS.name)},
     )
-    with atomic(REPORTS / "report.html") as path:
-        path.write_text(html)
+    with outs() as new:
+        new(REPORTS / "report.html").write_text(html)
     record("the evaluation", partial(describe_evaluation, "report"))
 
 

@@ -2,6 +2,7 @@
 
 from dcgan.params import SampleParams
 from dcgan.system.project_files import FACES, GENERATOR, REPORTS
+from pipeline.support.outs import outs
 from pipeline.support.record import describe_samples, record
 from pipeline.support.stage import run
 
@@ -15,15 +16,15 @@ def main(params: SampleParams) -> None:
     random = {name: sampling.random_state(params.seed, name) for name in ("samples", "strip", "sheet")}
 
     generated = sampling.generate(generator, sampling.draw_latents(settings, 64, random["samples"]))
-    images.save_png(REPORTS / "samples.png", images.grid(generated, columns=8))
     real = images.choose(images.open_faces(FACES, "train"), 64, params.seed)
-    images.save_png(REPORTS / "real_and_generated.png", images.side_by_side(real, generated, columns=8))
-
     walks = sampling.generate(generator, sampling.strip(settings, random["strip"]))
-    images.save_png(REPORTS / "interpolation.png", images.grid(walks, columns=10))
     between = sampling.generate(generator, sampling.sheet(settings, random["sheet"]))
-    images.save_png(REPORTS / "sheet.png", images.grid(between, columns=6))
-    images.save_animation(REPORTS / "progress.gif", sorted((REPORTS / "progress").glob("*.png")))
+    with outs() as new:
+        images.save_png(new(REPORTS / "samples.png"), images.grid(generated, columns=8))
+        images.save_png(new(REPORTS / "real_and_generated.png"), images.side_by_side(real, generated, columns=8))
+        images.save_png(new(REPORTS / "interpolation.png"), images.grid(walks, columns=10))
+        images.save_png(new(REPORTS / "sheet.png"), images.grid(between, columns=6))
+        images.save_animation(new(REPORTS / "progress.gif"), sorted((REPORTS / "progress").glob("*.png")))
 
     record("the samples", describe_samples)
 

@@ -1,6 +1,5 @@
 """Trains the DCGAN on data/faces; resumes from the newest checkpoint of the same training if there is one."""
 
-import shutil
 from contextlib import ExitStack
 from dataclasses import replace
 from functools import partial
@@ -10,10 +9,11 @@ from dcgan.system.project_files import DISCRIMINATOR, FACES, GENERATOR, REPORTS
 from pipeline.support.digests import code_digest
 from pipeline.support.environment import from_environment
 from pipeline.support.launch_ranks import launch, stop_after_mistake
+from pipeline.support.outs import outs
 from pipeline.support.runtime import record_runtime
 from pipeline.support.signals import stop_signal
 from pipeline.support.stage import MAIN_ROOT, run
-from pipeline.support.training_run import describe_result, training_run
+from pipeline.support.training_run import Watch, describe_result, training_run
 
 
 def main(params: TrainParams) -> None:
@@ -21,7 +21,7 @@ def main(params: TrainParams) -> None:
     from dcgan.data import images
     from dcgan.metrics.quick import quick_distance
     from dcgan.system import hardware, ranks
-    from dcgan.system.files import atomic, write_csv
+    from dcgan.system.files import write_csv
     from dcgan.training import batches, curves, loop
     from dcgan.training.checkpoint import CheckpointStore, fingerprint
     from dcgan.training.step import Recipe
@@ -52,7 +52,7 @@ def main(params: TrainParams) -> None:
         # Train.
         minutes = from_environment("DCGAN_CHECKPOINT_MINUTES", 2.0)
         interval = round(from_environment("DCGAN_LOG_INTERVAL", 50, least=1))
-        observer = tracked if group.writes else loop.Nobody()
+        observer = Watch(tracked) if group.writes else loop.Nobody()
         quality = loop.Quality(partial(quick_distance, faces, params.seed), params.distance_kimg, params.keep)
         result = loop.train(
             faces, settings, recipe, machine, store, observer, stop, minutes, interval, quality, ranks=group
@@ -62,13 +62,13 @@ def main(params: TrainParams) -> None:
 
         # Write the outs.
         about = {"epochs": recipe.epochs, "seed": recipe.seed, "train_split": params.train_split, "keep": params.keep}
-        networks.save(GENERATOR, result.generator, settings, about | {"step": result.step})
-        networks.save(DISCRIMINATOR, result.discriminator, settings, about)
-        write_csv(REPORTS / "losses.csv", curves.loss_table(result.history, result.distances))
-        with atomic(REPORTS / "progress") as folder:
-            folder.mkdir()
-            for grid in result.grids:
-                shutil.copyfile(grid, folder / grid.name)
+        with outs() as new:
+            networks.save(new(GENERATOR), result.generator, settings, about | {"step": result.step})
+            networks.save(new(DISCRIMINATOR), result.discriminator, settings, about)
+            write_csv(new(REPORTS / "losses.csv"), curves.loss_table(result.history, result.distances))
+            new(REPORTS / "progress").mkdir()
+            for epoch, grid in enumerate(result.grids):
+                images.save_png(new(REPORTS / "progress") / f"epoch_{epoch:05d}.png", grid)
         describe_result(tracked, result, interval, len(faces) // recipe.batch_size)
         store.finish()
         record_runtime("train", {**described, **result.speed})

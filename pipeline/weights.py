@@ -4,8 +4,8 @@ The weights come from an installed package, or are downloaded to data/downloads 
 """
 
 from dcgan.params import WeightsParams
-from dcgan.system.files import atomic
 from dcgan.system.project_files import DOWNLOADS, WEIGHTS
+from pipeline.support.outs import outs
 from pipeline.support.stage import MAIN_ROOT, run
 
 
@@ -13,8 +13,8 @@ def main(params: WeightsParams) -> None:
     from dcgan.metrics import weights
 
     file = weights.provide(params.fid_network, MAIN_ROOT / DOWNLOADS)
-    with atomic(WEIGHTS) as folder:
-        weights.place(params.fid_network, file, folder)
+    with outs() as new:
+        weights.place(params.fid_network, file, new(WEIGHTS))
 
 
 if __name__ == "__main__":

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from dcgan.system.errors import Interrupted, UserError
 from dcgan.system.processor import cores
+from pipeline.support.inputs import TAKEN
 from pipeline.support.stage import ERROR_FILE
 
 SECONDS_TO_SAVE = 120  # time for the ranks to save after a signal; then they are killed
@@ -38,6 +39,8 @@ def launch(module: str, processes: int) -> None:
         shutdown_timeout=SECONDS_TO_SAVE,
     )
     os.environ.setdefault("OMP_NUM_THREADS", str(max(1, cores() // processes)))
+    if TAKEN:
+        TAKEN.hand_on()
     try:
         elastic_launch(config, sys.executable)("-u", "-m", module)
     except SignalException as error:
@@ -48,8 +51,8 @@ def launch(module: str, processes: int) -> None:
             if "timestamp" in failure.error_file_data:  # missing if the rank left no error file
                 raise UserError(failure.message) from None
         sys.exit(
-            f"{module}: gave up after {MAX_RESTARTS} restarts; the last failure was a process that ended with status "
-            f"{failures[0].exitcode}, and an error that it printed is above."
+            f"{module}: gave up after {MAX_RESTARTS} restarts; the last process to fail ended with status "
+            f"{failures[0].exitcode}; see above for its error, and run the command again."
         )
 
 

@@ -15,7 +15,8 @@ from dcgan.system.project_files import GENERATOR, METRICS, NEIGHBOURS, REPORTS
 from dcgan.tracking.run import Run, harmless
 from dcgan.tracking.run_folder import EVALUATION, GENERATOR_SHA256, tracking_is_on
 from dcgan.tracking.sender import sending
-from pipeline.support.digests import describe_lineage, md5
+from pipeline.support.digests import describe_lineage
+from pipeline.support.inputs import md5
 from pipeline.support.model_version import model_version
 from pipeline.support.run_identity import new_run
 from pipeline.support.stage import MAIN_ROOT, PICTURES

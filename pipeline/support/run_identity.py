@@ -9,12 +9,13 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from dcgan.params import CropParams, DownloadParams, Section, TrainParams, load
+from dcgan.params import CropParams, DownloadParams, Section, TrainParams
 from dcgan.tracking.machine import machine
 from dcgan.tracking.repository import commit, patch_name, uncommitted
 from dcgan.tracking.run import Run, harmless
 from dcgan.tracking.run_folder import Description, spool_of, texts, tracking_is_on
-from pipeline.support.stage import MAIN_ROOT, ROOT
+from pipeline.support.dvc_files import ROOT
+from pipeline.support.stage import MAIN_ROOT, all_params
 
 # Paths that determine a result and are tracked by git; a run keeps their difference from the commit as a patch.
 SOURCES = ("src", "pipeline", "data/folder.dvc", "dvc.yaml", "params.yaml", "requirements.txt", "pyproject.toml")
@@ -30,9 +31,8 @@ def data_params() -> dict[str, Any]:
     return _values(DownloadParams) | _values(CropParams)
 
 
-@cache
 def _values(section: type[Section]) -> dict[str, Any]:
-    return load(ROOT / "params.yaml").section(section).model_dump()
+    return all_params().section(section).model_dump()
 
 
 def new_run(

@@ -9,15 +9,20 @@ import sys
 import time
 import warnings
 from collections.abc import Callable
+from functools import cache
 from pathlib import Path
 from typing import NoReturn
 
-from dcgan.params import SectionT, load
+from dcgan.params import Params, SectionT, load, parse
 from dcgan.system.errors import Interrupted, UserError, about_disk
 from dcgan.system.files import write_json
+from pipeline.support.dvc_files import ROOT
+from pipeline.support.inputs import TAKEN
+from pipeline.support.lineage import check_inputs
+from pipeline.support.one_at_a_time import one_at_a_time
+from pipeline.support.outs import withdraw_if_changed
 from pipeline.support.signals import exit_on_signals
 
-ROOT = Path(__file__).resolve().parents[2]  # in a queued experiment, the temporary copy of the project
 # The main project, also if ROOT is such a temporary copy; it holds the files that outlive an experiment.
 MAIN_ROOT = next((p.parent for p in ROOT.parents if p.name == ".dvc" and ROOT.is_relative_to(p / "tmp" / "exps")), ROOT)
 
@@ -38,7 +43,11 @@ def run(section: type[SectionT], stage: Callable[[SectionT], None]) -> None:
     warnings.filterwarnings("ignore", message="The given NumPy array is not writable")  # memory maps that are only read
     exit_on_signals()
     try:
-        stage(load(ROOT / "params.yaml").section(section))
+        with one_at_a_time(TAKEN):
+            if TAKEN:
+                check_inputs(TAKEN)
+            stage(all_params().section(section))
+            withdraw_if_changed()
     except Interrupted as error:
         sys.exit(128 + error.signal)
     except UserError as error:
@@ -50,6 +59,12 @@ def run(section: type[SectionT], stage: Callable[[SectionT], None]) -> None:
         _end(sentence)
     finally:
         gc.freeze()  # otherwise the last garbage collection scans all that torch has loaded, for up to a second
+
+
+@cache
+def all_params() -> Params:
+    """All parameters, as the stage took them in; those in params.yaml if this process runs no stage."""
+    return parse(TAKEN.params) if TAKEN and TAKEN.params else load(ROOT / "params.yaml")
 
 
 def _end(sentence: str) -> NoReturn:

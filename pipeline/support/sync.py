@@ -10,10 +10,11 @@ import sys
 from dcgan.params import Section
 from dcgan.system.errors import UserError
 from dcgan.system.project_files import GENERATOR
-from dcgan.tracking.run_folder import SPOOL, spool_of, tracking_is_on, waiting
+from dcgan.tracking.run_folder import OWN, SPOOL, spool_of, tracking_is_on, waiting
 from dcgan.tracking.sender import send
+from pipeline.support.dvc_files import ROOT
 from pipeline.support.record import describe_evaluation, describe_samples
-from pipeline.support.stage import MAIN_ROOT, ROOT, run
+from pipeline.support.stage import MAIN_ROOT, run
 
 
 def main(params: Section) -> None:
@@ -24,7 +25,9 @@ def main(params: Section) -> None:
     _send()
     for other in sorted((MAIN_ROOT / SPOOL).glob("*")):
         if other != spool and (count := len(waiting(other))):
-            print(f"{other}: {count} runs wait for another store; set MLFLOW_TRACKING_URI to it and sync again.")
+            own = other == MAIN_ROOT / SPOOL / OWN
+            where = "this project's mlflow.db; unset MLFLOW_TRACKING_URI" if own else "another store; set it"
+            print(f"{other}: runs wait for {where} and run `dcgan sync` again ({count}).")
     if not GENERATOR.exists():
         return
     status = subprocess.run([sys.executable, "-m", "dvc", "status", "--json"], cwd=ROOT, capture_output=True, text=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
@@ -12,12 +13,17 @@ from dcgan.system.project_files import GENERATOR
 from dcgan.tracking.run import Run
 from dcgan.tracking.run_folder import FINGERPRINT, GENERATOR_SHA256
 from dcgan.tracking.sender import sending
-from pipeline.support.digests import describe_lineage, md5
+from pipeline.support.changes import first_change
+from pipeline.support.digests import describe_lineage
+from pipeline.support.inputs import TAKEN, md5
 from pipeline.support.run_identity import data_params, new_run
 from pipeline.support.stage import MAIN_ROOT
 
 if TYPE_CHECKING:
+    from dcgan.data.images import Pixels
     from dcgan.training.loop import Result
+
+logger = logging.getLogger(__name__)
 
 
 @contextmanager
@@ -30,21 +36,34 @@ def training_run(fingerprint: str, data: str, faces: int, machine: Mapping[str, 
         faces: number of faces.
         machine: properties of the machine that the bytes of the results depend on.
     """
-    described = {key: str(value) for key, value in machine.items()}
-    run = new_run({FINGERPRINT: fingerprint}, {"data_sha256": data, **described})
+    tags = {"data_sha256": data} | {key: str(value) for key, value in machine.items()}
+    run, about = new_run({FINGERPRINT: fingerprint}, tags), data_params()
     with sending(MAIN_ROOT, load_of=run.folder), run.open():
-        about = data_params()
         source, profile = json.dumps({"uri": "data/faces", **about}), json.dumps({"faces": faces})
-        dataset = {"name": about["dataset"], "digest": data[:32], "source": source, "profile": profile}
-        run.describe(dataset=dataset)
+        run.describe(dataset={"name": about["dataset"], "digest": data[:32], "source": source, "profile": profile})
         yield run
 
 
-def describe_result(run: Run, result: Result, log_interval: int, steps_per_epoch: int) -> None:
-    """Logs the results of a training after its outs are written.
+class Watch:
+    """Passes the progress of a training on to its run, and warns once if an input of the stage has changed."""
 
-    This repeats the points and grids logged during the training, since a killed process or a full disk may have lost
-    some of them.
+    def __init__(self, run: Run) -> None:
+        self._run, self._warned = run, False
+
+    def metrics(self, step: int, values: Mapping[str, float]) -> None:
+        self._run.metrics(step, values)
+        if not self._warned and TAKEN and (change := first_change(TAKEN)):
+            self._warned = True
+            logger.warning("%s during the training; its result will be discarded unless you undo the change", change)
+
+    def grid(self, step: int, sheet: Pixels) -> None:
+        self._run.grid(step, sheet)
+
+
+def describe_result(run: Run, result: Result, log_interval: int, steps_per_epoch: int) -> None:
+    """Logs the results of a training after its outs are written, and again its points and grids.
+
+    A killed process or a full disk may have lost some of those.
     """
     from dcgan.training import curves
 

@@ -74,7 +74,7 @@ def _add_settings(commands: Any) -> None:
         commands,
         "check",
         _check,
-        "check every key and value of params.yaml before DVC touches anything",
+        "check params.yaml before DVC touches anything, and that dvc.lock says what made the results that are here",
         "dcgan check && dvc repro",
     )
     preset = _add(
@@ -89,7 +89,7 @@ def _add_settings(commands: Any) -> None:
     preset.add_argument(
         "--overrides",
         action="store_true",
-        help="leave params.yaml as it is; print the values that differ as -S options, for `dvc exp run $(...)`",
+        help="do not change params.yaml; print what the preset changes in it as -S options, for `dvc exp run $(...)`",
     )
 
 
@@ -110,7 +110,7 @@ def _add_pictures(commands: Any) -> None:
         commands,
         "generate",
         _generate,
-        "write generated faces as PNG files; with the seed of params.yaml, the faces that are evaluated",
+        "write generated faces as PNG files; with the default seed, these are the faces that are evaluated",
         "dcgan generate --count 64 --out generated",
     )
     generate.add_argument("--count", type=int, required=True, metavar="N", help="number of faces, at least 1")
@@ -196,11 +196,14 @@ def _add_distance(commands: Any) -> None:
     distance.add_argument(
         "--weights", type=Path, metavar="FILE", help="file of other weights; the result is then not FID"
     )
-    distance.add_argument("--compile", action="store_true", help="compile the network on a CPU, for many pictures")
+    distance.add_argument(
+        "--compile", action="store_true", help="compile the network, on a CPU only; faster for many pictures"
+    )
 
 
 def _check(options: argparse.Namespace) -> None:
     params.load(_project_root() / "params.yaml")
+    _run_script("check")
     print("params.yaml: every key and value is allowed.")
 
 
@@ -244,8 +247,14 @@ def _faces(options: argparse.Namespace) -> None:
 
 
 def _sync(options: argparse.Namespace) -> None:
-    done = subprocess.run([sys.executable, "-m", "pipeline.support.sync"], cwd=_project_root(), check=False)
-    sys.exit(done.returncode)
+    _run_script("sync")
+
+
+def _run_script(name: str) -> None:
+    """Runs a script of pipeline/support, which knows DVC's files; exits with its status if it failed."""
+    done = subprocess.run([sys.executable, "-m", f"pipeline.support.{name}"], cwd=_project_root(), check=False)
+    if done.returncode:
+        sys.exit(done.returncode)
 
 
 def _runs(options: argparse.Namespace) -> None:

@@ -258,14 +258,33 @@ def _yaml() -> YAML:
 
 def _read(path: Path) -> Any:
     try:
-        return _yaml().load(path.read_text())
+        return _parse(path.read_text(), path.name)
     except FileNotFoundError:
         raise UserError(f"{path.name}: there is no such file; restore it with `git checkout {path.name}`.") from None
-    except (YAMLError, ValueError) as error:  # ValueError: not text, or an invalid date or number
+    except UnicodeDecodeError as error:
+        raise UserError(f"{path.name}: it is not valid YAML: {error}; correct the file.") from None
+
+
+def _parse(text: str, file: str) -> Any:
+    try:
+        return _yaml().load(text)
+    except (YAMLError, ValueError) as error:  # ValueError: an invalid date or number
         mark = getattr(error, "problem_mark", None)
         where = f" at line {mark.line + 1}" if mark else ""
         what = str(getattr(error, "problem", None) or error).splitlines()[0]
-        raise UserError(f"{path.name}: it is not valid YAML{where}: {what}; correct the file.") from None
+        raise UserError(f"{file}: it is not valid YAML{where}: {what}; correct the file.") from None
+
+
+def parse(text: str, file: str = "params.yaml") -> Params:
+    """Checks the text of a parameter file, and returns the parameters.
+
+    Args:
+        file: name of the file, for the error message.
+
+    Raises:
+        UserError: the text is not YAML, or `validate` rejects its content.
+    """
+    return validate(_parse(text, file), file)
 
 
 def load(path: Path) -> Params:
@@ -321,10 +340,11 @@ def write_preset(path: Path, preset: Params) -> None:
 def overrides(present: Params, preset: Params) -> list[str]:
     """Returns the changes that turn `present` into `preset`, each as `key=value` for `dvc exp run -S`."""
     old, new = present.model_dump(), preset.model_dump()
-    return [f"{key}={_override_value(value)}" for key, value in new.items() if old[key] != value]
+    return [f"{key}={override_value(value)}" for key, value in new.items() if old[key] != value]
 
 
-def _override_value(value: Any) -> str:
+def override_value(value: Any) -> str:
+    """Returns a value as `dvc exp run -S` takes it."""
     if value is None:
         return "null"
     return str(value).lower() if isinstance(value, bool) else str(value)

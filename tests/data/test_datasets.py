@@ -29,7 +29,7 @@ from torchvision.datasets import CelebA
 from dcgan.data import card as data_card
 from dcgan.data import decoding, packing
 from dcgan.data.fetching import DRIVE, File, Patience
-from dcgan.data.index import SPLITS, cut_off, read_index, split_by_name, take
+from dcgan.data.index import SPLITS, cut_off, link_or_copy, read_index, split_by_name, take
 from dcgan.data.sources import avatars, celeba, cifar10, folder
 from dcgan.data.sources import lsun_church as lsun
 from dcgan.system.errors import UserError
@@ -344,7 +344,8 @@ def test_celeba_is_linked_and_indexed_with_its_own_splits(tmp_path: Path) -> Non
     with_links = links_work(tmp_path)
     for file in known:
         linked, kept = tmp_path / "a" / file.name, tmp_path / "downloads" / file.name
-        assert linked.samefile(kept) == with_links and linked.read_bytes() == kept.read_bytes()
+        assert linked.samefile(kept) == with_links and not (tmp_path / "b" / file.name).samefile(kept)
+        assert linked.read_bytes() == kept.read_bytes()
     table = contract(tmp_path / "a")
     assert table["file"].tolist() == [f"img_align_celeba/{i + 1:06d}.jpg" for i in range(12)]
     assert table["split"].tolist() == ["train", "valid", "test"] * 4
@@ -668,3 +669,19 @@ def test_the_published_hashes_are_hashes() -> None:
     for file in (*lsun.PUBLISHED.values(), cifar10.PUBLISHED, *celeba.published()):
         assert len(bytes.fromhex(file.digest)) in (16, 32) and file.size > 10**6
         assert all(url.endswith(file.name) or url.startswith(DRIVE) for url in file.urls)
+
+
+@pytest.mark.parametrize("kind", ["symbolic", "hard"])
+def test_a_file_that_is_also_elsewhere_is_copied(tmp_path: Path, kind: str) -> None:
+    """DVC may make the new file read-only, and every other name of the same file with it."""
+    (tmp_path / "mine").write_bytes(b"bytes")
+    kept = tmp_path / "kept"
+    if kind == "symbolic":
+        kept.symlink_to(tmp_path / "mine")
+    elif not links_work(tmp_path):
+        pytest.skip("needs hard links")
+    else:
+        os.link(tmp_path / "mine", kept)
+    link_or_copy(kept, tmp_path / "target")
+    assert (tmp_path / "target").read_bytes() == b"bytes" and not (tmp_path / "target").is_symlink()
+    assert not (tmp_path / "target").samefile(tmp_path / "mine")

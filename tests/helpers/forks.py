@@ -53,6 +53,7 @@ for line in sys.stdin:
                 if sys.argv[0].endswith(".py"):
                     runpy.run_path(sys.argv[0], run_name="__main__")
                 else:
+                    sys.orig_argv = [sys.executable, "-m", *sys.argv]
                     runpy.run_module(sys.argv[0], run_name="__main__", alter_sys=True)
                 status = 0
             except SystemExit as end:

@@ -16,7 +16,7 @@ from pathlib import Path
 
 FOLDER = Path(__file__).parent / "warm_python"
 _SERVER = """
-import atexit, gc, json, os, runpy, select, signal, socket, sys, threading, traceback
+import atexit, gc, json, logging, os, runpy, select, signal, socket, sys, threading, traceback
 
 import matplotlib.pyplot, pandas, PIL.Image, psutil, pyarrow.parquet, pydantic, ruamel.yaml, safetensors.torch, tqdm
 import alembic, efficientnet_lite_pytorch, filelock, gdown, git, isal.isal_zlib, jinja2, requests, simplejpeg, yaml
@@ -26,6 +26,8 @@ import mlflow, mlflow.store.tracking.sqlalchemy_store, mlflow.tracking, mlflow.s
 import mlflow.store.model_registry.sqlalchemy_store, mlflow.pyfunc, mlflow.pytorch, mlflow.utils.requirements_utils
 import torch.export._trace
 
+logging.root.handlers.clear()  # some library has set one up, and then a stage could not
+logging.root.setLevel(logging.WARNING)
 mlflow.utils.requirements_utils._init_modules_to_packages_map()  # which a model's requirements are looked up in
 
 def request(listening):
@@ -74,6 +76,7 @@ os.chdir(wanted["folder"])
 os.environ.clear()
 os.environ.update(wanted["environment"])
 words, safe = wanted["words"], "-P" in wanted["options"]
+sys.orig_argv = [sys.executable, *wanted["options"], *words]
 paths = [path for path in os.environ.get("PYTHONPATH", "").split(os.pathsep) if path]
 sys.path[:0] = paths
 for path in paths:

@@ -548,7 +548,10 @@ def test_a_split_that_has_too_few_faces_is_not_there(tmp_path: Path, faces: Path
 
 def test_a_reference_of_another_network_is_refused(tmp_path: Path, faces: Path) -> None:
     folder = write_reference(tmp_path / "a", faces, "train")
-    with pytest.raises(UserError, match="a: it was computed with other weights, those of efficientnet_lite0"):
+    with pytest.raises(
+        UserError,
+        match="a: it was computed with the weights of efficientnet_lite0 with SHA-256",
+    ):
         reference.load(folder, stub("inception"))
 
 

@@ -96,7 +96,7 @@ def bytes_of(result: Result, settings: Settings, folder: Path) -> Bytes:
     files = [folder / name for name in ("generator", "discriminator")]
     for file, network in zip(files, (result.generator, result.discriminator), strict=True):
         networks.save(file, network, settings, {})
-    grids = [path.read_bytes() for path in result.grids]
+    grids = [path.read_bytes() for path in result.grids if isinstance(path, Path)]
     return Bytes(files[0].read_bytes(), files[1].read_bytes(), result.history.tobytes(), grids)
 
 
@@ -110,7 +110,9 @@ def check(result: Result, settings: Settings, recipe: Recipe, steps: int) -> Non
     taken = np.isfinite(result.history[:, -1])
     assert taken.tolist() == [bool(recipe.r1_gamma) and step % PENALTY_INTERVAL == 0 for step in range(steps)]
     assert (result.history[:, 2:5] >= 0).all() and (result.history[:, 2:5] <= 1).all()
-    assert len(result.grids) == recipe.epochs + 1 and all(path.is_file() for path in result.grids)
+    assert len(result.grids) == recipe.epochs + 1 and all(
+        isinstance(path, Path) and path.is_file() for path in result.grids
+    )
     assert result.generator.settings == settings and not result.generator.training
     before = networks.build(settings, random_state(recipe.seed, "weights"))
     for old, new in zip(before, (result.generator, result.discriminator), strict=True):
@@ -425,7 +427,7 @@ def test_an_observer_sees_the_means_and_the_grids(tmp_path: Path) -> None:
     assert [step for step, _ in watcher.sheets] == [0, 3, 6, 9]
     for (_, sheet), path in zip(watcher.sheets, result.grids, strict=True):
         images.save_png(tmp_path / "sheet.png", sheet)
-        assert (tmp_path / "sheet.png").read_bytes() == path.read_bytes()
+        assert isinstance(path, Path) and (tmp_path / "sheet.png").read_bytes() == path.read_bytes()
 
 
 def test_a_resumed_training_tells_the_same(tmp_path: Path) -> None:
@@ -476,7 +478,7 @@ def test_a_batch_of_all_the_data_is_a_step_an_epoch(tmp_path: Path) -> None:
 @pytest.mark.parametrize("log_interval", [1, 4, 50])
 def test_a_loss_that_is_no_longer_finite_ends_in_one_sentence(tmp_path: Path, log_interval: int) -> None:
     settings = replace(SMALL, discriminator_norm="none")
-    with pytest.raises(UserError, match=r"The training is no longer finite at step [12]; there is no checkpoint yet\."):
+    with pytest.raises(UserError, match=r"is NaN or infinite at step [12]; there is no checkpoint yet\."):
         run(tmp_path, settings, replace(RECIPE, lr=1e30, loss="lsgan"), log_interval=log_interval)
 
 
@@ -494,7 +496,7 @@ def test_nothing_that_is_not_finite_is_saved(tmp_path: Path, log_interval: int) 
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(Trainer, "step", step)
-        with pytest.raises(UserError, match=r"finite at step [56]; the last good checkpoint is from step 4\. Start"):
+        with pytest.raises(UserError, match=r"infinite at step [56]; the last good checkpoint is from step 4\. Train"):
             run(tmp_path, SMALL, RECIPE, checkpoint_minutes=0.0, log_interval=log_interval)
     found = CheckpointStore(tmp_path, "f" * 32).latest()
     assert found is not None and found[0] == 4
@@ -558,10 +560,26 @@ def test_checkpoints_whose_grids_are_gone_are_not_resumed(
     assert bytes_of(run(tmp_path, *kind_of("plain")), kind_of("plain")[0], tmp_path) == uninterrupted("plain")
 
 
-@pytest.mark.parametrize("stop", [lambda: None, after(2)])
-def test_a_state_that_must_be_saved_and_cannot_be_is_an_error(tmp_path: Path, stop: Callable[[], int | None]) -> None:
+def test_a_state_that_must_be_saved_after_a_signal_and_cannot_be_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(OSError, match="No space left"):
-        run(tmp_path, SMALL, RECIPE, store=FullDisk(tmp_path, {1}), stop=stop)
+        run(tmp_path, SMALL, RECIPE, store=FullDisk(tmp_path, {1}), stop=after(2))
+
+
+def test_a_disk_that_stays_full_does_not_lose_the_finished_training(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, uninterrupted: Callable[[str], Bytes]
+) -> None:
+    def save_png(path: Path, sheet: Pixels) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("dcgan.training.state.save_png", save_png)
+        result = run(tmp_path, *kind_of("plain"))
+    assert "Cannot write the checkpoint" in caplog.text
+    expected = uninterrupted("plain")
+    assert bytes_of(result, kind_of("plain")[0], tmp_path) == expected._replace(grids=[])
+    for sheet, png in zip(result.grids, expected.grids, strict=True):
+        images.save_png(tmp_path / "sheet.png", sheet)
+        assert (tmp_path / "sheet.png").read_bytes() == png
 
 
 def test_a_collapse_is_warned_of_once(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -41,9 +42,13 @@ def to_image(pixels: Pixels) -> Image.Image:
     return Image.fromarray(pixels[:, :, 0] if pixels.shape[2] == 1 else pixels)
 
 
-def save_png(path: Path, pixels: Pixels) -> None:
+def save_png(path: Path, picture: Pixels | Path) -> None:
+    """Saves pixels (H, W, C) as a PNG file, or copies a PNG file."""
     with atomic(path) as temporary:
-        to_image(pixels).save(temporary, "PNG")
+        if isinstance(picture, Path):
+            shutil.copyfile(picture, temporary)
+        else:
+            to_image(picture).save(temporary, "PNG")
 
 
 def choose(faces: Pixels, count: int, seed: int) -> Pixels:

@@ -88,8 +88,14 @@ def zip_member(name: str) -> zipfile.ZipInfo:
 
 
 def link_or_copy(source: Path, target: Path) -> None:
-    """Creates `target` as a hard link to `source`, or as a copy if the file system does not allow the link."""
+    """Creates `target` as a hard link to `source`, or as a copy if the file system does not allow the link.
+
+    A file that is also elsewhere, through a symbolic link or another hard link, is copied: DVC can make `target`
+    read-only, and with it all names of the file.
+    """
     try:
-        os.link(source.resolve(), target)  # `source` may be a symbolic link; this links its target
+        if source.is_symlink() or source.stat().st_nlink > 1:
+            raise OSError
+        os.link(source, target)
     except OSError:
         shutil.copyfile(source, target)

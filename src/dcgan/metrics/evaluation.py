@@ -82,7 +82,7 @@ def evaluate(
         UserError: the split has fewer than two faces, or some features are not finite.
     """
     if network.is_fid and samples < LEAST_FOR_FID and ranks.writes:
-        logger.warning("fid_samples: %d is low; FID is reported for 10,000 samples or more, mostly 50,000.", samples)
+        logger.warning("fid_samples: %d is low; published FIDs use at least 10,000 samples, mostly 50,000.", samples)
     real, train, test = (reference(name) for name in (split, "train", "test"))
     if real is None:
         raise UserError(f"fid_split: {split} has fewer than 2 faces in this data set; give train or all.")

@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 from safetensors import safe_open
-from safetensors.numpy import save_file
+from safetensors.numpy import save
 
 from dcgan.metrics import frechet
 from dcgan.metrics.collecting import Pictures, collect
@@ -63,7 +63,7 @@ def write(
             "weights_sha256": network.weights_sha256,
             "compiled": network.graph is not None,
         }
-        save_file(arrays, folder / _STATISTICS, {"dcgan": json.dumps(about, sort_keys=True)})
+        (folder / _STATISTICS).write_bytes(save(arrays, {"dcgan": json.dumps(about, sort_keys=True)}))
 
 
 def open_features(folder: Path, split: str) -> Features | None:
@@ -83,8 +83,8 @@ def load(folder: Path, network: FeatureNetwork) -> Callable[[str], Reference | N
         arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
     if about["weights_sha256"] != network.weights_sha256:
         raise UserError(
-            f"{folder}: it was computed with other weights, those of {about['network']} with SHA-256 "
-            f"{about['weights_sha256']}; run `dvc repro`."
+            f"{folder}: it was computed with the weights of {about['network']} with SHA-256 "
+            f"{about['weights_sha256']}, not with those in use now; run `dvc repro`."
         )
     features = {name.partition(".")[0]: open_features(folder, name.partition(".")[0]) for name in arrays}
     present = {split: of_split for split, of_split in features.items() if of_split is not None}

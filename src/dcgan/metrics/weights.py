@@ -6,11 +6,11 @@ A Python package contains the ImageNet weights of `efficientnet_lite0`, so they 
 from __future__ import annotations
 
 import importlib.resources
+import shutil
 from collections.abc import Sequence
 from pathlib import Path
 
 from dcgan.data.fetching import PATIENT, File, Patience, fetch
-from dcgan.data.index import link_or_copy
 from dcgan.system.choices import FidNetwork
 from dcgan.system.errors import UserError
 from dcgan.system.files import sha256
@@ -59,9 +59,12 @@ def provide(
 
 
 def place(name: FidNetwork, weights: Path, folder: Path) -> None:
-    """Links or copies the weights file into the new `folder`, where `find` looks for it."""
+    """Copies the weights file into the new `folder`, where `find` looks for it.
+
+    It is not linked: DVC would make a file read-only that may belong to an installed package.
+    """
     folder.mkdir(parents=True)
-    link_or_copy(weights, folder / _FILES[name])
+    shutil.copyfile(weights, folder / _FILES[name])
 
 
 def find(name: FidNetwork, folder: Path) -> Path:

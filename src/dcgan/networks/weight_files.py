@@ -10,7 +10,7 @@ from typing import Any
 
 import torch
 from safetensors import safe_open
-from safetensors.torch import save_file
+from safetensors import torch as safetensors
 from torch import nn
 
 from dcgan.networks.dcgan import Discriminator, Generator, Settings
@@ -27,7 +27,7 @@ def save(path: Path, network: nn.Module, settings: Settings, more: Mapping[str, 
     metadata = {"dcgan": json.dumps({"settings": asdict(settings), **more}, sort_keys=True)}
     state = {name: tensor.detach().cpu().contiguous() for name, tensor in network.state_dict().items()}
     with atomic(path) as temporary:
-        save_file(state, temporary, metadata)
+        temporary.write_bytes(safetensors.save(state, metadata))  # `save_file` has errors of its own for a full disk
 
 
 def load_generator(path: Path) -> Generator:

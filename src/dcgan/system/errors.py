@@ -25,4 +25,5 @@ def about_disk(error: OSError) -> str | None:
     """The error sentence for a disk that is full, read-only or not accessible; None for any other error."""
     if error.errno not in _DISK:
         return None
-    return f"{error.filename or 'disk'}: {error.strerror}; free some space or grant access, then run it again."
+    remedy = "free some space" if error.errno in (errno.ENOSPC, errno.EDQUOT) else "make it accessible"
+    return f"{error.filename or 'disk'}: {error.strerror}; {remedy}, then run the command again."

@@ -1,4 +1,4 @@
-"""Atomic file writes: a file is either complete or absent."""
+"""Atomic file writes: files are either complete or absent."""
 
 from __future__ import annotations
 
@@ -7,38 +7,57 @@ import hashlib
 import json
 import os
 import shutil
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 
 @contextlib.contextmanager
-def atomic(path: Path) -> Iterator[Path]:
-    """Yields a temporary path beside `path`, and renames it to `path` at the end of the block.
+def together() -> Iterator[Callable[[Path], Path]]:
+    """Yields a function from a path to a temporary path beside it; all paths appear together at the end of the block.
 
-    The block writes a file at the temporary path, or creates a folder there. If the block raises, the temporary file
-    or folder is removed, and `path` is unchanged. Leftovers of a killed process under the temporary name are removed
-    at the start.
+    The block writes a file at each temporary path, or creates a folder there. If the block raises, the temporary files
+    and folders are removed, and no path is changed. Leftovers of a killed process under a temporary name are removed
+    when the name is given out.
     """
-    temporary = path.with_name(f".{path.name}.partial")
-    _remove(temporary)
-    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary: dict[Path, Path] = {}
+
+    def new(path: Path) -> Path:
+        if path not in temporary:
+            temporary[path] = path.with_name(f".{path.name}.partial")
+            remove(temporary[path])
+            path.parent.mkdir(parents=True, exist_ok=True)
+        return temporary[path]
+
     try:
-        yield temporary
-        if temporary.is_file():
-            with temporary.open("rb") as file:
-                os.fsync(file.fileno())
-        else:
-            _remove(path)  # a folder cannot be renamed onto a folder that is not empty
-        temporary.replace(path)
+        yield new
+        for path, written in temporary.items():
+            if written.is_file():
+                with written.open("rb") as file:
+                    os.fsync(file.fileno())
+            else:
+                remove(path)  # a folder cannot be renamed onto a folder that is not empty
+        for path, written in temporary.items():
+            written.replace(path)
     except BaseException as error:
-        _remove(temporary)
-        if isinstance(error, OSError) and error.filename is None:  # the error of a full disk may name no file
-            error.filename = str(path)
+        for written in temporary.values():
+            remove(written)
+        if isinstance(error, OSError):
+            final = {str(written): str(path) for path, written in temporary.items()}
+            last = str(next(reversed(temporary), ""))  # the error of a full disk may name no file
+            error.filename = final.get(str(error.filename), error.filename or last or None)
         raise
 
 
-def _remove(path: Path) -> None:
+@contextlib.contextmanager
+def atomic(path: Path) -> Iterator[Path]:
+    """Like `together` for a single path: yields its temporary path."""
+    with together() as new:
+        yield new(path)
+
+
+def remove(path: Path) -> None:
+    """Removes a file or a folder with all it contains; a path that does not exist is ignored."""
     if path.is_dir():
         shutil.rmtree(path)
     else:

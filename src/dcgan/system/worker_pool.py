@@ -9,6 +9,7 @@ import signal
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from multiprocessing.context import SpawnContext, SpawnProcess
 
 from dcgan.system.processor import cores
 
@@ -16,8 +17,7 @@ from dcgan.system.processor import cores
 @contextmanager
 def worker_pool(workers: int | None) -> Iterator[concurrent.futures.ProcessPoolExecutor]:
     """A pool of worker processes, by default one per core; if the block raises, pending tasks are cancelled."""
-    context = multiprocessing.get_context("spawn")
-    pool = concurrent.futures.ProcessPoolExecutor(workers or cores(), context, initializer=_begin)
+    pool = concurrent.futures.ProcessPoolExecutor(workers or cores(), _Context(), initializer=_begin)
     try:
         yield pool
     except BaseException:
@@ -26,8 +26,22 @@ def worker_pool(workers: int | None) -> Iterator[concurrent.futures.ProcessPoolE
     pool.shutdown()
 
 
+class _Process(SpawnProcess):
+    """A worker process that does not see Ctrl-C, which reaches the whole process group; only the stage handles it."""
+
+    def start(self) -> None:
+        before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})  # inherited by the process from its start
+        try:
+            super().start()
+        finally:
+            signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+class _Context(SpawnContext):
+    Process = _Process
+
+
 def _begin() -> None:
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole process group; only the stage handles it
     threading.Thread(target=_end_with_parent, daemon=True).start()
 
 

@@ -149,9 +149,9 @@ def compare(wanted: Plan) -> None:
         known = wanted.trained.data.tags
         made = ", ".join(known[name] for name in names if name in known) if "device" in known else "an unknown machine"
         raise UserError(
-            f"{wanted.folder / GENERATOR}: it differs from the run's generator; the same bytes are promised only on "
-            f"the same kind of machine, and the run was computed on: {made} (SHA-256 {digest}, the run's "
-            f"{tags[GENERATOR_SHA256]})."
+            f"{wanted.folder / GENERATOR}: its SHA-256 is {digest}, but that of the run's generator is "
+            f"{tags[GENERATOR_SHA256]}; the same bytes are guaranteed only on the same kind of machine, and the run "
+            f"was computed on: {made}."
         )
     print(f"{GENERATOR}: the same bytes, SHA-256 {digest}")
     metrics = json.loads((wanted.folder / METRICS).read_text())

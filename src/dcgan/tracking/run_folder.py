@@ -19,6 +19,7 @@ import filelock
 
 from dcgan.tracking.private import without_login
 
+OWN = "own"  # the folder in the spool for the project's own store
 SPOOL = "mlspool"  # in the project's root; contains a folder per store, with a folder per run
 # Names in the folder of a run.
 DESCRIPTION = "run.json"  # a Description
@@ -66,7 +67,7 @@ def spool_of(root: Path) -> Path:
     """The folder where runs wait for the store in MLFLOW_TRACKING_URI, by default for the project's own store."""
     named = os.environ.get("MLFLOW_TRACKING_URI")
     store = without_login(named or "")
-    return root.resolve() / SPOOL / (hashlib.sha256(store.encode()).hexdigest()[:8] if named else "own")
+    return root.resolve() / SPOOL / (hashlib.sha256(store.encode()).hexdigest()[:8] if named else OWN)
 
 
 def waiting(spool: Path) -> list[Path]:

@@ -104,7 +104,10 @@ class CheckpointStore:
 
     def finish(self) -> None:
         """Marks this training as finished, and removes other finished trainings that no process has locked."""
-        (self.folder / _FINISHED).touch()
+        try:
+            (self.folder / _FINISHED).touch()
+        except OSError as error:
+            logger.warning("Cannot write to %s: %s; its checkpoint is kept until you remove it", self.folder, error)
         for marker in self.root.glob(f"*/{_FINISHED}"):
             if marker.parent != self.folder:
                 lock = filelock.FileLock(self.root / f"{marker.parent.name}.lock")

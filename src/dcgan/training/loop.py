@@ -86,7 +86,9 @@ class Result:
     discriminator: Discriminator
     history: npt.NDArray[np.float32]  # (steps, C), the columns of step.COLUMNS
     distances: dict[int, float]  # by step; empty if nothing was measured
-    grids: list[Path]  # PNG files of the fixed latents' pictures in the store: untrained and after each epoch
+    # The fixed latents' pictures, untrained and after each epoch: PNG files in the store, or pixels (H, W, C) of those
+    # that could not be written.
+    grids: list[Path | Pixels]
     # Of this process: images_per_second, shares of its time, peak memory. Empty if there were no steps left to take.
     speed: dict[str, float]
     resumed: bool  # whether an earlier process took some of the steps
@@ -120,7 +122,7 @@ def train(
         UserError: a batch has more pictures than the data or cannot be shared equally by the ranks, or the training is
             no longer finite.
         Interrupted: `stop` returned a signal on some rank; the state is saved.
-        OSError: the state cannot be saved at the end or after a signal. At other times a failure logs a warning.
+        OSError: the state cannot be saved after a signal. At other times a failure logs a warning.
     """
     steps_per_epoch = _steps_per_epoch(len(faces), recipe.batch_size, ranks)
     trainer = Trainer(settings, recipe, machine, ranks)
@@ -134,7 +136,7 @@ def train(
         pictures_seen = (state.done - first) * recipe.batch_size
         speed = {"images_per_second": pictures_seen / watch.seconds()} | watch.shares()
         speed |= hardware.peak_memory(machine)
-        state.save()
+        state.try_to_save()
     best = min(state.distances.values(), default=None)
     return Result(
         generator=trainer.sampler(FINAL_BATCHES, state.best).cpu(),
@@ -142,7 +144,7 @@ def train(
         discriminator=trainer.discriminator.cpu(),
         history=state.history.cpu().numpy(),
         distances=state.distances,
-        grids=state.grids,
+        grids=state.pictures(),
         speed=speed,
         resumed=first > 0,
     )

@@ -65,6 +65,10 @@ class State:
         """Records the grid (H, W, C) of the fixed latents' pictures after the current epoch."""
         self._unsaved[self.grids[self.done // self.steps_per_epoch]] = sheet
 
+    def pictures(self) -> list[Path | Pixels]:
+        """The grids: their files, or the pixels (H, W, C) of those that could not be written."""
+        return [self._unsaved.get(path, path) for path in self.grids]
+
     def add_distance(self, distance: float, keep_best: bool) -> None:
         """Records the distance of the current generator; `keep_best` keeps its weights if it is the lowest so far."""
         self.distances[self.done] = distance
@@ -83,9 +87,9 @@ class State:
             saved = self._saved
             last = f"the last good checkpoint is from step {saved}" if saved else "there is no checkpoint yet"
             raise UserError(
-                f"The training is no longer finite at step {bad + 1}; "
+                f"A loss, a weight or a gradient moment is NaN or infinite at step {bad + 1}; "
                 f"{last if self.trainer.ranks.writes else 'rank 0 names the last good checkpoint'}. "
-                "Start again with a lower lr, a higher r1_gamma, or precision: fp32."
+                "Train again with a lower lr, a higher r1_gamma, or precision: fp32."
             )
         self._checked = self.done
 

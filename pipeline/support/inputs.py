@@ -1,0 +1,78 @@
+"""What the running stage depends on, taken in before its code is imported, to be compared at its end.
+
+DVC hashes parameters, code and data only after a stage has ended. Without this comparison, a change made meanwhile
+would be recorded in dvc.lock and in the run cache as what made the outs.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import os
+import sys
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from pipeline.support.dvc_files import ROOT, stages
+
+HANDED_ON = "DCGAN_STAGE_INPUTS"  # environment variable with the inputs of the stage that started these ranks
+CODE = ("src/", "pipeline/")  # deps that are compared by their bytes; others by size, modification time and inode
+
+
+@dataclass(frozen=True)
+class Inputs:
+    """The inputs of a stage, at one moment."""
+
+    stage: str
+    params: str  # text of params.yaml
+    code: dict[str, str]  # MD5 by path, empty if the file is missing
+    data: dict[str, dict[str, list[int]]]  # size, modification time in ns and inode, by dep and by path of the file
+
+    def hand_on(self) -> None:
+        """Makes ranks that this process starts compare with these inputs."""
+        os.environ[HANDED_ON] = json.dumps(asdict(self))
+
+
+def take(stage: str) -> Inputs:
+    """Takes in what the stage depends on now."""
+    deps = stages()[stage].get("deps", [])
+    params = ROOT / "params.yaml"
+    return Inputs(
+        stage,
+        params.read_text(errors="replace") if params.is_file() else "",
+        {dep: md5(ROOT / dep) for dep in deps if dep.startswith(CODE)},
+        {dep: _files(ROOT / dep) for dep in deps if not dep.startswith(CODE)},
+    )
+
+
+def md5(path: Path) -> str:
+    """The MD5 of a file's bytes in hexadecimal, as DVC computes it; empty if there is no such file."""
+    if not path.is_file():
+        return ""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "md5").hexdigest()
+
+
+def _files(path: Path) -> dict[str, list[int]]:
+    """Size, modification time and inode of a file, or of all files in a folder."""
+    inside = (Path(at, name) for at, _, names in os.walk(path, followlinks=True) for name in names)
+    found: dict[str, list[int]] = {}
+    for file in [path] if path.is_file() else inside:
+        with contextlib.suppress(FileNotFoundError):
+            about = file.stat()
+            found[str(file.relative_to(ROOT))] = [about.st_size, about.st_mtime_ns, about.st_ino]
+    return found
+
+
+def _taken() -> Inputs | None:
+    """The inputs of the stage that this process runs as `python -m pipeline.STAGE`; None if it runs none."""
+    module = sys.orig_argv[sys.orig_argv.index("-m") + 1] if "-m" in sys.orig_argv[:-1] else ""
+    stage = module.removeprefix("pipeline.")
+    if not module.startswith("pipeline.") or stage not in stages():
+        return None
+    handed_on = json.loads(os.environ.get(HANDED_ON, "{}"))
+    return Inputs(**handed_on) if handed_on.get("stage") == stage else take(stage)
+
+
+TAKEN = _taken()
