@@ -59,8 +59,7 @@ format: $(INSTALLED) ## Format the code
 	@$(BIN)/ruff format .
 
 ui: $(INSTALLED) ## Browse the runs in MLflow's UI on http://127.0.0.1:5000 (PORT=5001 for another port)
-	@if [ -n "$$MLFLOW_TRACKING_URI" ]; then echo "The runs are in the store that MLFLOW_TRACKING_URI names: browse them there."; \
-	else exec $(BIN)/mlflow ui --backend-store-uri sqlite:///$(CURDIR)/mlflow.db --host 127.0.0.1 --port $(PORT) --workers 1; fi
+	@exec $(BIN)/python -m dcgan ui --port $(PORT)
 
 bench: $(INSTALLED) ## Measure the speed of a training step, the crop and the evaluation, and the cost of tracking
 	@$(BIN)/python benchmarks/training_speed.py

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import importlib.metadata
+import os
 import subprocess
 import sys
 import textwrap
@@ -37,7 +38,7 @@ def parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--version", action="version", version=f"dcgan {importlib.metadata.version('dcgan')}")
     commands = parser.add_subparsers(required=True, metavar="COMMAND", dest="command")
-    for add in (_add_settings, _add_pictures, _add_runs, _add_distance):
+    for add in (_add_settings, _add_pictures, _add_runs, _add_ui, _add_distance):
         add(commands)
     return parser
 
@@ -172,6 +173,17 @@ def _add_runs(commands: Any) -> None:
     )
 
 
+def _add_ui(commands: Any) -> None:
+    ui = _add(
+        commands,
+        "ui",
+        _ui,
+        "browse the runs of this project in MLflow's UI on 127.0.0.1",
+        "dcgan ui --port 5001",
+    )
+    ui.add_argument("--port", type=int, default=5000, metavar="N", help="port of the server; default: 5000")
+
+
 def _add_distance(commands: Any) -> None:
     distance = _add(
         commands,
@@ -275,6 +287,17 @@ def _reproduce(options: argparse.Namespace) -> None:
         reproduce.go(plan)
 
 
+def _ui(options: argparse.Namespace) -> None:
+    from dcgan.tracking import connection
+
+    root = _project_root()
+    if os.environ.get("MLFLOW_TRACKING_URI"):
+        raise UserError("MLFLOW_TRACKING_URI: is set, and the runs are in the store that it names: browse them there.")
+    connection.connect(root)  # creates the database under a lock; MLflow's server and a stage could disturb each other
+    command = [sys.executable, "-m", "mlflow", "ui", "--backend-store-uri", connection.address(root)]
+    os.execv(sys.executable, [*command, "--host", "127.0.0.1", "--port", str(options.port), "--workers", "1"])
+
+
 def _distance(options: argparse.Namespace) -> None:
     from dcgan.metrics import collecting, feature_networks, folders, frechet, weights
     from dcgan.system import hardware
@@ -306,6 +329,12 @@ def _project_root() -> Path:
     here = Path.cwd()
     for folder in (here, *here.parents):
         if (folder / "dvc.yaml").is_file():
+            code, own = Path(__file__).resolve().parent, (folder / "src" / "dcgan").resolve()
+            if own.is_dir() and own != code:
+                raise UserError(
+                    f"{folder}: this `dcgan` runs the code in {code}, not that of this project; remove .venv if it was "
+                    "copied from there, and run `make install` here."
+                )
             return folder
     raise UserError(f"{here}: it is not inside this project; change into the project's folder first.")
 

@@ -32,7 +32,7 @@ from dcgan import networks
 from dcgan.networks import Generator, Settings
 from dcgan.system.errors import Interrupted
 from dcgan.system.files import sha256
-from dcgan.tracking import registry, sender, store
+from dcgan.tracking import connection, registry, sender, store
 from dcgan.tracking.run import Run
 from dcgan.tracking.run_folder import (
     DESCRIPTION,
@@ -85,7 +85,7 @@ def client_of(root: Path) -> MlflowClient:
 
 
 def runs(client: MlflowClient) -> list[Found]:
-    experiment = client.get_experiment_by_name(store.EXPERIMENT)
+    experiment = client.get_experiment_by_name(connection.EXPERIMENT)
     return list(client.search_runs([experiment.experiment_id], order_by=["start_time"])) if experiment else []
 
 
@@ -681,7 +681,7 @@ def test_an_experiment_that_was_deleted_is_restored(root: Path, caplog: pytest.L
     train(root)
     assert send(root)
     client_of(root).delete_experiment(runs(client_of(root))[0].info.experiment_id)
-    _, experiment = store.connect(root)  # to ask restores nothing
+    _, experiment = connection.connect(root)  # to ask restores nothing
     assert client_of(root).get_experiment(experiment).lifecycle_stage == "deleted"
     train(root, "f2", "sha2")
     assert send(root) and waits(root) == 0 and "is restored" in caplog.text
@@ -690,7 +690,7 @@ def test_an_experiment_that_was_deleted_is_restored(root: Path, caplog: pytest.L
 
 def test_an_experiment_that_another_has_made_keeps_its_place(root: Path, tmp_path: Path) -> None:
     place = tmp_path / "elsewhere"
-    client_of(root).create_experiment(store.EXPERIMENT, place.as_uri())
+    client_of(root).create_experiment(connection.EXPERIMENT, place.as_uri())
     for name in ("first", "second"):
         with training(root).open() as run:
             run.artifact(name, "text")
@@ -722,7 +722,7 @@ def test_in_a_project_that_was_moved_events_wait_until_the_files_are_found(
 
 
 def test_to_ask_the_own_store_names_it_to_nobody_else(root: Path) -> None:
-    store.connect(root)
+    connection.connect(root)
     assert "MLFLOW_TRACKING_URI" not in os.environ
 
 

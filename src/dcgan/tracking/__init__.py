@@ -4,3 +4,5 @@ A stage writes what a run should contain into a folder on this machine (`run`, `
 sender, uploads what MLflow lacks (`sender`, `store`), so that a slow or dead server affects no other process. What the
 sender cannot upload stays in the folder for the next sender.
 """
+
+from dcgan.tracking import mlflow_settings as mlflow_settings

@@ -37,7 +37,8 @@ def register(
 ) -> None:
     """Registers the generator as a version of `name`, unless it already is one, and adds its distance as a tag.
 
-    Moves the alias `champion` to the version with the smallest distance in the champion's protocol.
+    Moves the alias `champion` to the version with the smallest distance in the champion's protocol. Versions whose run
+    or model was deleted, as by `mlflow gc`, are removed if they are this generator's or would be the champion.
 
     Args:
         client: client of the tracking store.
@@ -55,8 +56,8 @@ def register(
         if error.error_code != "RESOURCE_ALREADY_EXISTS":
             raise
     sha, measured_by = model.tags[GENERATOR_SHA256], protocol_id(protocol)
-    versions = _versions(client, name)
-    version = next((v for v in versions if v.tags.get(GENERATOR_SHA256) == sha), None)
+    same = [version for version in _versions(client, name) if version.tags.get(GENERATOR_SHA256) == sha]
+    version = next((version for version in same if _kept(client, version)), None)
     if version is None:
         tags = {GENERATOR_SHA256: sha, "protocol": measured_by, "metric": metric}
         version = client.create_model_version(
@@ -65,11 +66,28 @@ def register(
     client.set_model_version_tag(name, version.version, _key(measured_by), str(distance))
     champion = _champion(client, name)
     counts = _key(champion.tags.get("protocol", measured_by) if champion else measured_by)
-    measured = {v.version: float(v.tags[counts]) for v in _versions(client, name) if counts in v.tags}
-    if measured:
-        best = min(measured, key=lambda number: (measured[number], int(number)))
-        if champion is None or measured[best] < measured.get(champion.version, float("inf")):
-            client.set_registered_model_alias(name, CHAMPION, best)
+    if champion and not _kept(client, champion):
+        champion = None
+    measured = [version for version in _versions(client, name) if counts in version.tags]
+    for best in sorted(measured, key=lambda version: (float(version.tags[counts]), int(version.version))):
+        if champion and float(best.tags[counts]) >= float(champion.tags.get(counts, "inf")):
+            return
+        if _kept(client, best):
+            client.set_registered_model_alias(name, CHAMPION, best.version)
+            return
+
+
+def _kept(client: MlflowClient, version: ModelVersion) -> bool:
+    """Whether the run and the model of a version still exist; if not, removes the version, with its alias."""
+    try:
+        client.get_run(version.run_id)
+        client.get_logged_model(version.source.removeprefix("models:/"))
+        return True
+    except MlflowException as error:
+        if error.error_code not in ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE"):
+            raise
+    client.delete_model_version(version.name, version.version)
+    return False
 
 
 def _key(protocol: str) -> str:

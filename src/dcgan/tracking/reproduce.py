@@ -23,10 +23,10 @@ from dcgan.metrics.names import SETTINGS, distance_name
 from dcgan.system.errors import UserError
 from dcgan.system.files import sha256, significant
 from dcgan.system.project_files import DOWNLOADS, FOLDER, GENERATOR, METRICS
+from dcgan.tracking.connection import EXPERIMENT, connect
 from dcgan.tracking.private import hidden
 from dcgan.tracking.repository import git, patch_name
 from dcgan.tracking.run_folder import GENERATOR_SHA256, TRAINED_IN
-from dcgan.tracking.store import EXPERIMENT, connect
 
 # Copies the files of a folder, and the targets of links to files. Links to folders are skipped, as in all stages.
 _FILES = "'(' -type f -o -type l -exec test -f '{{}}' ';' ')'"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import logging
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -11,23 +12,8 @@ from functools import partial
 from pathlib import Path
 
 import filelock
-import requests
-from PIL import Image
-
-from dcgan.system.errors import UserError
-from dcgan.system.files import sha256
-from dcgan.tracking import run_folder
-from dcgan.tracking.private import hidden
-from dcgan.tracking.run_folder import EVALUATION, GENERATOR_SHA256, TRAINED_IN, Description, Point, files
-
-os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
-os.environ.setdefault("DO_NOT_TRACK", "true")
-# If the server is down, MLflow would retry each call for about four minutes; here the run folders wait instead.
-os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
-os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "10")
-os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
-
 import mlflow
+import requests
 from mlflow.entities import (
     Dataset,
     DatasetInput,
@@ -41,18 +27,21 @@ from mlflow.entities import (
 from mlflow.exceptions import MlflowException
 from mlflow.utils.file_utils import local_file_uri_to_path
 from mlflow.utils.mlflow_tags import MLFLOW_LOGGED_IMAGES
+from PIL import Image
 
-from dcgan.tracking import models, registry
+from dcgan.system.errors import UserError
+from dcgan.system.files import sha256
+from dcgan.tracking import models, registry, run_folder
+from dcgan.tracking.connection import EXPERIMENT, connect, database_of, own_files
+from dcgan.tracking.private import hidden
+from dcgan.tracking.run_folder import EVALUATION, GENERATOR_SHA256, TRAINED_IN, Description, Point, files
 
 logger = logging.getLogger(__name__)
-logging.getLogger("mlflow").setLevel(logging.ERROR)
-logging.getLogger("alembic").setLevel(logging.ERROR)
 
-EXPERIMENT = "dcgan"
 _GRIDS = "fixed_latents"  # MLflow's key of the series of grids
 _SUFFIXES = (".png", "+compressed.webp")  # of the two files that MLflow writes for each grid
 RESTORED = "restored"
-_KIND = {"mlflow.experimentKind": "custom_model_development"}  # marks an experiment for training, not for generative AI
+_CLONE_SECONDS = 30
 _BATCH = 1000  # metrics per request, MLflow's limit
 _TEXT = 6000  # characters of a parameter, MLflow's limit
 # Error codes of requests that a store would refuse again. Requests with other codes may succeed later, such as a failed
@@ -81,53 +70,27 @@ class _Progress:
     done: set[tuple[str, object]] = field(default_factory=set)
 
 
-def connect(root: Path) -> tuple[mlflow.MlflowClient, str]:
-    """Connects to the store; returns a client and the id of the experiment, which is created if it does not exist.
-
-    Args:
-        root: root of the main project. The default store is its SQLite file `mlflow.db`, with artifacts in
-            `mlartifacts/`; MLFLOW_TRACKING_URI selects another store.
-    """
-    named = os.environ.get("MLFLOW_TRACKING_URI")
-    uri = named or f"sqlite:///{root.resolve() / 'mlflow.db'}"
-    mlflow.set_tracking_uri(uri)
-    if not named:  # set by MLflow; the next caller would take it for the user's choice
-        os.environ.pop("MLFLOW_TRACKING_URI", None)
-    # Two processes that create the database at the same time could make each other fail.
-    with filelock.FileLock(root / "mlflow.lock", timeout=60):
-        client = mlflow.MlflowClient(uri)
-        experiment = client.get_experiment_by_name(EXPERIMENT)
-        if experiment:
-            return client, experiment.experiment_id
-        location = None if named else _own_files(root).as_uri()
-        try:
-            return client, client.create_experiment(EXPERIMENT, location, _KIND)
-        except MlflowException:  # another machine created it first
-            experiment = client.get_experiment_by_name(EXPERIMENT)
-            if experiment is None:
-                raise
-            return client, experiment.experiment_id
-
-
-def _own_files(root: Path) -> Path:
-    return root.resolve() / "mlartifacts"
-
-
 class Store:
     """The MLflow store of the project at `root`.
 
     Raises:
-        UserError: the project was moved, and the store refers to the old folder of its artifacts.
+        UserError: the project was moved or copied, and the store refers to the old folder of its artifacts.
     """
 
     def __init__(self, root: Path) -> None:
         self.client, self.experiment = connect(root)
-        experiment, own = self.client.get_experiment(self.experiment), _own_files(root)
+        experiment, own = self.client.get_experiment(self.experiment), own_files(root)
         kept = Path(local_file_uri_to_path(experiment.artifact_location))
         # Any other location was chosen by the user or by a server.
         ours = not os.environ.get("MLFLOW_TRACKING_URI") and kept.name == own.name
-        if ours and kept != own and own.exists() and not kept.exists():
-            raise UserError(f"the runs' files were in {kept}, which no longer exists; make it a link to {own}")
+        if ours and kept.resolve() != own:
+            if kept.exists():
+                raise UserError(
+                    f"mlflow.db is a copy of the store of the project in {kept.parent}, and logging to it would change "
+                    f"that project's files; remove {root.resolve() / 'mlflow.db'} to start a store of this folder's own"
+                )
+            if own.exists():
+                raise UserError(f"the runs' files were in {kept}, which no longer exists; make it a link to {own}")
         if experiment.lifecycle_stage == "deleted":
             logger.warning("the experiment %s was deleted; it is restored, since runs are logged to it", EXPERIMENT)
             self.client.restore_experiment(self.experiment)
@@ -135,6 +98,7 @@ class Store:
         self._known: dict[str, _Known] = {}  # by run
         self._progress: dict[Path, _Progress] = {}  # by folder
         self._warned: set[str] = set()
+        self._locks: dict[str, filelock.BaseFileLock] = {}  # see `_wait_for_clones`
 
     def upload(self, folder: Path) -> bool:
         """Uploads what the folder contains and MLflow lacks; repeated uploads, even by other senders, add nothing.
@@ -151,7 +115,28 @@ class Store:
         self._try(f"the run in {folder}", lambda: self._upload(folder, run_folder.describe(folder), over))
         return over
 
+    def _wait_for_clones(self, about: Description) -> None:
+        """Locks the run in a SQLite store that is shared, and first waits while a clone of the project uploads it.
+
+        Raises:
+            TimeoutError: it took longer than _CLONE_SECONDS.
+        """
+        database = database_of(str(self.client.tracking_uri)) if os.environ.get("MLFLOW_TRACKING_URI") else None
+        if database is None:
+            return
+        identity = sorted((name, value) for name, value in about.identity.items() if name != EVALUATION)
+        name = hashlib.sha256(str(identity).encode()).hexdigest()[:16]
+        folder = database.with_name(f"{database.name}.locks")
+        folder.mkdir(exist_ok=True)
+        lock = self._locks.setdefault(name, filelock.FileLock(folder / name, timeout=_CLONE_SECONDS))
+        try:
+            if not lock.is_locked:
+                lock.acquire()  # until this process ends
+        except filelock.Timeout:
+            raise TimeoutError(f"a clone of this project is logging the run {about.name}, too") from None
+
     def _upload(self, folder: Path, about: Description, over: bool) -> None:
+        self._wait_for_clones(about)
         progress = self._progress.get(folder) or _Progress(self._opened(about))
         self._progress[folder] = progress
         for what, which, upload in self._items(folder, about, progress, over):
