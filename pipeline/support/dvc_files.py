@@ -13,8 +13,8 @@ ROOT = Path(__file__).resolve().parents[2]  # in a queued experiment, the tempor
 
 @cache
 def stages() -> dict[str, Any]:
-    """The stages in dvc.yaml."""
-    read: dict[str, Any] = _yaml("dvc.yaml")["stages"]
+    """The stages in dvc.yaml; none if there is no such file."""
+    read: dict[str, Any] = _yaml("dvc.yaml")["stages"] if (ROOT / "dvc.yaml").exists() else {}
     return read
 
 
