@@ -151,3 +151,23 @@ def test_the_command_of_another_copy_is_refused(tmp_path: Path, monkeypatch: pyt
     with pytest.raises(SystemExit) as end:
         main(["check"])
     assert f"{tmp_path}: this `dcgan` runs the code in " in str(end.value) and "remove .venv" in str(end.value)
+
+
+def test_a_champion_that_somebody_registered_by_hand_is_left_alone(tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    generator = tmp_path / "generator.safetensors"
+    networks.save(generator, Generator(SMALL).eval(), SMALL, {})
+    log(tmp_path)
+    assert send(tmp_path)
+    client = MlflowClient(connection.address(tmp_path))
+    (run,) = runs(connection.address(tmp_path))
+    client.create_registered_model("dcgan-avatars")
+    mine = client.create_model_version("dcgan-avatars", f"{run.info.artifact_uri}/text.txt", run.info.run_id)
+    client.set_registered_model_alias("dcgan-avatars", registry.CHAMPION, mine.version)
+    about = {"name": "dcgan-avatars", "metric": "frechet_distance", "distance": 1.0, "card": "card"}
+    with Run(spool_of(tmp_path), Description({GENERATOR_SHA256: sha256(generator)}, "restored", {})).open() as other:
+        other.model(generator)
+        other.describe(registered=about | {"protocol": {"samples": "2000"}})
+    assert send(tmp_path)
+    versions = {version.version for version in client.search_model_versions("name = 'dcgan-avatars'")}
+    assert mine.version in versions and len(versions) == 2

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 from collections.abc import Mapping
@@ -78,15 +79,21 @@ def register(
 
 
 def _kept(client: MlflowClient, version: ModelVersion) -> bool:
-    """Whether the run and the model of a version still exist; if not, removes the version, with its alias."""
+    """Whether the run and the model of a version still exist; if not, removes the version, with its alias.
+
+    A version that was not registered here is left alone, and so is one that this user may not delete.
+    """
+    if GENERATOR_SHA256 not in version.tags:
+        return True
     try:
         client.get_run(version.run_id)
         client.get_logged_model(version.source.removeprefix("models:/"))
         return True
     except MlflowException as error:
-        if error.error_code not in ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE"):
+        if error.error_code != "RESOURCE_DOES_NOT_EXIST":
             raise
-    client.delete_model_version(version.name, version.version)
+    with contextlib.suppress(MlflowException):
+        client.delete_model_version(version.name, version.version)
     return False
 
 
