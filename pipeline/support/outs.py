@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -44,15 +46,22 @@ def outs() -> Iterator[Callable[[Path], Path]]:
             write_json(new(lineage.path(TAKEN.stage)), lineage.describe(TAKEN))
 
 
-def withdraw_if_changed() -> None:
-    """Removes the outs if an input has changed since they appeared; called at the very end of a stage.
+def end_if_unchanged() -> None:
+    """Ends the process of a stage with status 0, or removes its outs if an input has changed since they appeared.
+
+    The interpreter's own exit takes up to half a second, in which a change would not be noticed any more.
 
     Raises:
         UserError: an input has changed.
     """
+    if TAKEN is None:
+        return
+    sys.stdout.flush()
+    sys.stderr.flush()
     try:
         check_unchanged()
     except UserError:
-        for out in outs_of(TAKEN.stage) if TAKEN else ():
+        for out in outs_of(TAKEN.stage):
             remove(ROOT / out)
         raise
+    os._exit(0)

@@ -20,7 +20,7 @@ from pipeline.support.dvc_files import ROOT
 from pipeline.support.inputs import TAKEN
 from pipeline.support.lineage import check_inputs
 from pipeline.support.one_at_a_time import one_at_a_time
-from pipeline.support.outs import withdraw_if_changed
+from pipeline.support.outs import end_if_unchanged
 from pipeline.support.signals import exit_on_signals
 
 # The main project, also if ROOT is such a temporary copy; it holds the files that outlive an experiment.
@@ -47,7 +47,7 @@ def run(section: type[SectionT], stage: Callable[[SectionT], None]) -> None:
             if TAKEN:
                 check_inputs(TAKEN)
             stage(all_params().section(section))
-            withdraw_if_changed()
+            end_if_unchanged()
     except Interrupted as error:
         sys.exit(128 + error.signal)
     except UserError as error:
