@@ -16,6 +16,7 @@ try:
     # In this order: what the stage depends on is taken in before any of its code is imported.
     if importlib.import_module("pipeline.support.inputs").TAKEN:
         importlib.import_module("pipeline.support.signals").exit_on_signals()
+        importlib.import_module("pipeline.support.rank_file").become_rank()
     importlib.import_module("dcgan.params")
 except ModuleNotFoundError as error:
     sys.exit(f"{error.name} is not installed in {sys.executable}; run `make repro`, or `. .venv/bin/activate` first.")

@@ -18,7 +18,7 @@ def main(params: EvaluateParams) -> None:
     from dcgan.system.files import write_json
     from dcgan.system.metadata import read_metadata
 
-    with measuring("pipeline.evaluate", params.fid_network, params.fid_compile) as job:
+    with measuring(params.fid_network, params.fid_compile) as job:
         if job is None:
             return
         device = next(job.network.module.parameters()).device

@@ -13,7 +13,7 @@ def main(params: ReferenceParams) -> None:
     from dcgan.metrics import reference
     from dcgan.metrics.collecting import of_faces
 
-    with measuring("pipeline.reference", params.fid_network, params.fid_compile) as job:
+    with measuring(params.fid_network, params.fid_compile) as job:
         if job is None:
             return
         faces = {split: images.open_faces(FACES, split) for split in SPLITS}

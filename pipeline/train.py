@@ -8,7 +8,7 @@ from dcgan.params import TrainParams
 from dcgan.system.project_files import DISCRIMINATOR, FACES, GENERATOR, REPORTS
 from pipeline.support.digests import code_digest
 from pipeline.support.environment import from_environment
-from pipeline.support.launch_ranks import launch, stop_after_mistake
+from pipeline.support.launch_ranks import launch
 from pipeline.support.outs import outs
 from pipeline.support.runtime import record_runtime
 from pipeline.support.signals import stop_signal
@@ -17,6 +17,9 @@ from pipeline.support.training_run import Watch, describe_result, training_run
 
 
 def main(params: TrainParams) -> None:
+    if launch(params.number_of_ranks()):
+        return
+
     from dcgan import networks
     from dcgan.data import images
     from dcgan.metrics.quick import quick_distance
@@ -29,9 +32,6 @@ def main(params: TrainParams) -> None:
     # Set up.
     machine = hardware.resolve(params.ngpu, params.precision, ranks.local_rank())
     machine = replace(machine, graphs=from_environment("DCGAN_GRAPHS", 1) > 0)
-    if params.ngpu != "auto" and params.ngpu > 1 and not ranks.launched():
-        return launch("pipeline.train", params.ngpu)
-    stop_after_mistake()
     stop = stop_signal()
     hardware.prepare()
     faces = images.open_faces(FACES, params.train_split)

@@ -11,7 +11,8 @@ from dcgan.system.choices import FidNetwork
 from dcgan.system.errors import UserError
 from dcgan.system.project_files import WEIGHTS
 from pipeline.support.environment import from_environment
-from pipeline.support.launch_ranks import launch, stop_after_mistake
+from pipeline.support.launch_ranks import launch
+from pipeline.support.rank_processes import LAUNCHER
 
 if TYPE_CHECKING:
     from dcgan.metrics.feature_networks import FeatureNetwork
@@ -26,11 +27,12 @@ class Measuring(NamedTuple):
 
 
 @contextmanager
-def measuring(module: str, name: FidNetwork, compiled: bool) -> Iterator[Measuring | None]:
+def measuring(name: FidNetwork, compiled: bool) -> Iterator[Measuring | None]:
     """Yields the feature network and the ranks of this process; None if it started other processes that did the work.
 
     The network is on a GPU if there is one. `DCGAN_PROCESSES` is the number of processes, each with its own GPU;
-    without GPUs they only share the CPU. Their outputs do not depend on the number of processes.
+    without GPUs they only share the CPU. `DCGAN_LAUNCHER` starts as many as it is told. Their outputs do not depend on
+    the number of processes.
 
     Raises:
         UserError: `DCGAN_PROCESSES` is more than the number of GPUs, if there are any.
@@ -40,17 +42,16 @@ def measuring(module: str, name: FidNetwork, compiled: bool) -> Iterator[Measuri
     from dcgan.metrics import feature_networks, weights
     from dcgan.system import hardware, ranks
 
-    processes = int(from_environment("DCGAN_PROCESSES", 1, least=1))
-    if processes > 1 and not ranks.launched():
+    processes = None if os.environ.get(LAUNCHER) else int(from_environment("DCGAN_PROCESSES", 1, least=1))
+    if processes != 1 and not ranks.launched():
         gpus = torch.cuda.device_count()
-        if 0 < gpus < processes:
+        if processes and 0 < gpus < processes:
             raise UserError(f"DCGAN_PROCESSES: {processes} is more than the {gpus} GPUs here; give at most {gpus}.")
         # As many threads as a single process would use, since results are rounded differently with another number.
         os.environ.setdefault("OMP_NUM_THREADS", str(torch.get_num_threads()))
-        launch(module, processes)
+    if launch(processes):
         yield None
         return
-    stop_after_mistake()
     device = hardware.default_device(ranks.local_rank())
     hardware.prepare()
     file = weights.find(name, WEIGHTS)

@@ -11,12 +11,12 @@ import hashlib
 import json
 import os
 import sys
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 
 from pipeline.support.dvc_files import ROOT, stages
 
-HANDED_ON = "DCGAN_STAGE_INPUTS"  # environment variable with the inputs of the stage that started these ranks
+RANK_OF = "--rank-of"  # option of a stage that another process has started as a rank
 CODE = ("src/", "pipeline/")  # deps that are compared by their bytes; others by size, modification time and inode
 
 
@@ -28,10 +28,6 @@ class Inputs:
     params: str  # text of params.yaml
     code: dict[str, str]  # MD5 by path, empty if the file is missing
     data: dict[str, dict[str, list[int]]]  # size, modification time in ns and inode, by dep and by path of the file
-
-    def hand_on(self) -> None:
-        """Makes ranks that this process starts compare with these inputs."""
-        os.environ[HANDED_ON] = json.dumps(asdict(self))
 
 
 def take(stage: str) -> Inputs:
@@ -65,14 +61,14 @@ def _files(path: Path) -> dict[str, list[int]]:
     return found
 
 
-def _taken() -> Inputs | None:
-    """The inputs of the stage that this process runs as `python -m pipeline.STAGE`; None if it runs none."""
-    module = sys.orig_argv[sys.orig_argv.index("-m") + 1] if "-m" in sys.orig_argv[:-1] else ""
-    stage = module.removeprefix("pipeline.")
-    if not module.startswith("pipeline.") or stage not in stages():
-        return None
-    handed_on = json.loads(os.environ.get(HANDED_ON, "{}"))
-    return Inputs(**handed_on) if handed_on.get("stage") == stage else take(stage)
+def _command() -> tuple[str, Path | None]:
+    """The stage that this process runs as `python -m pipeline.STAGE`, and the FILE of `--rank-of FILE` after it."""
+    words = sys.orig_argv[sys.orig_argv.index("-m") + 1 :] if "-m" in sys.orig_argv else [""]
+    stage = words[0].removeprefix("pipeline.")
+    if stage == words[0] or stage not in stages():
+        return "", None
+    return stage, Path(words[2]) if words[1:2] == [RANK_OF] and len(words) > 2 else None
 
 
-TAKEN = _taken()
+STAGE, RANK_FILE = _command()  # the stage; and the file of the process that started this one as a rank of the stage
+TAKEN = Inputs(**json.loads(RANK_FILE.read_bytes())["inputs"]) if RANK_FILE else take(STAGE) if STAGE else None

@@ -1,67 +1,77 @@
-"""Runs a stage as several ranks on this machine with torchrun's launcher, with the usual exit behaviour of a stage."""
+"""Runs a stage as several ranks, on this machine or as the command in DCGAN_LAUNCHER starts them."""
 
 from __future__ import annotations
 
 import json
+import logging
 import os
 import sys
-import uuid
+import tempfile
+from collections.abc import Callable
 from pathlib import Path
 
 from dcgan.system.errors import Interrupted, UserError
-from dcgan.system.processor import cores
-from pipeline.support.inputs import TAKEN
-from pipeline.support.stage import ERROR_FILE
+from pipeline.support import rank_checks, rank_file, rank_processes
+from pipeline.support.dvc_files import ROOT
+from pipeline.support.inputs import RANK_FILE, RANK_OF, STAGE, TAKEN
+from pipeline.support.rank_processes import LAUNCHER
+from pipeline.support.signals import SIGNAL, relay_signals, stop_signal
 
-SECONDS_TO_SAVE = 120  # time for the ranks to save after a signal; then they are killed
+logger = logging.getLogger(__name__)
 MAX_RESTARTS = 3  # after a rank has died, all ranks restart from the newest checkpoint
 
 
-def launch(module: str, processes: int) -> None:
-    """Runs `module` as ranks 0 to `processes` - 1; restarts all ranks when one of them dies.
+def launch(count: int | None) -> bool:
+    """Runs this stage as ranks, unless this process is a rank itself or works alone; then it returns False.
+
+    Args:
+        count: the number of ranks; None if the launcher decides it, since the outs do not depend on it.
 
     Raises:
-        UserError: a rank ended with a UserError; the message is the same.
-        Interrupted: SIGINT or SIGTERM was received; the ranks had SECONDS_TO_SAVE to save.
+        UserError: a rank ended with a UserError, and the message is the same; or the ranks cannot be started.
+        Interrupted: SIGINT or SIGTERM was received; the ranks had time to save.
     """
-    from torch.distributed.elastic.multiprocessing.api import SignalException
-    from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
-    from torch.distributed.launcher.api import LaunchConfig, elastic_launch
-
-    config = LaunchConfig(
-        min_nodes=1,
-        max_nodes=1,
-        nproc_per_node=processes,
-        max_restarts=MAX_RESTARTS,
-        run_id=uuid.uuid4().hex,
-        rdzv_backend="c10d",
-        rdzv_endpoint="127.0.0.1:0",
-        shutdown_timeout=SECONDS_TO_SAVE,
+    if RANK_FILE:
+        rank_checks.check_rank(RANK_FILE, count)
+        relay_signals(RANK_FILE.with_name(SIGNAL))
+    if RANK_FILE or not (os.environ.get(LAUNCHER) or (count or 1) > 1):
+        return False
+    stop = stop_signal()
+    parent = ROOT / ".dvc" / "tmp"
+    parent.mkdir(parents=True, exist_ok=True)
+    for attempt in range(MAX_RESTARTS + 1):
+        with tempfile.TemporaryDirectory(prefix="ranks-", dir=parent) as folder:
+            status = _attempt(Path(folder) / "stage.json", count, stop)
+        if status == 0:
+            return True
+        if attempt < MAX_RESTARTS:
+            logger.warning("a rank ended with status %d; restarting all ranks", status)
+    sys.exit(
+        f"pipeline.{STAGE}: gave up after {MAX_RESTARTS} restarts; the last process to fail ended with status "
+        f"{status}; see above for its error, and run the command again."
     )
-    os.environ.setdefault("OMP_NUM_THREADS", str(max(1, cores() // processes)))
-    if TAKEN:
-        TAKEN.hand_on()
-    try:
-        elastic_launch(config, sys.executable)("-u", "-m", module)
-    except SignalException as error:
-        raise Interrupted(int(error.sigval)) from None
-    except ChildFailedError as error:
-        failures = sorted(error.failures.values(), key=lambda failure: failure.timestamp)
-        for failure in failures:
-            if "timestamp" in failure.error_file_data:  # missing if the rank left no error file
-                raise UserError(failure.message) from None
-        sys.exit(
-            f"{module}: gave up after {MAX_RESTARTS} restarts; the last process to fail ended with status "
-            f"{failures[0].exitcode}; see above for its error, and run the command again."
-        )
 
 
-def stop_after_mistake() -> None:
-    """Ends a rank that torchelastic restarted after a mistake of the user, since the rank would only fail again.
+def _attempt(file: Path, count: int | None, stop: Callable[[], int | None]) -> int:
+    """Starts the ranks and waits for them; returns the status of the one that failed, or 0."""
+    os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")  # without warnings that tell a user nothing
+    from torch.distributed import TCPStore  # type: ignore[attr-defined]
 
-    Raises:
-        UserError: an earlier attempt ended with a mistake of the user; the message is the same.
-    """
-    if file := os.environ.get(ERROR_FILE):  # .../attempt_N/RANK/error.json
-        for earlier in sorted(Path(file).parents[2].glob("attempt_*/*/error.json")):
-            raise UserError(json.loads(earlier.read_bytes())["message"])
+    assert TAKEN
+    store = TCPStore("127.0.0.1", 0, is_master=True, wait_for_workers=False)
+    rank_file.write(file, TAKEN, store.port)
+    signalled = file.with_name(SIGNAL)
+    signalled.touch()
+    processes = rank_processes.start(["-m", f"pipeline.{STAGE}", RANK_OF, str(file)], count)
+    status = rank_processes.wait(processes, stop, signalled)
+    left = {path.name: path for path in file.parent.iterdir()}
+    if status == 0 and "finished" in left:
+        return 0
+    failure = json.loads(left["error.json"].read_bytes()) if "error.json" in left else {}
+    if signal := stop() or failure.get("signal"):
+        raise Interrupted(signal)
+    if failure:
+        raise UserError(failure["message"])
+    if "started" not in left and (command := os.environ.get(LAUNCHER)):
+        raise UserError(f"{LAUNCHER}: `{command}` ended with status {status} before a rank had started; correct it.")
+    return status

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import logging
-import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 
 import filelock
 
 from pipeline.support.dvc_files import ROOT
-from pipeline.support.inputs import HANDED_ON, Inputs
+from pipeline.support.inputs import RANK_FILE, Inputs
 
 logger = logging.getLogger(__name__)
 
@@ -22,7 +21,7 @@ def one_at_a_time(taken: Inputs | None) -> Iterator[None]:
     The stage `train` is left out, since it locks the checkpoints of its training, and so are ranks, whose launcher
     holds the lock.
     """
-    if taken is None or taken.stage == "train" or HANDED_ON in os.environ:
+    if taken is None or taken.stage == "train" or RANK_FILE:
         yield
         return
     folder = ROOT / ".dvc" / "tmp"

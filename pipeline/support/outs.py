@@ -13,7 +13,15 @@ from dcgan.system.files import remove, together, write_json
 from pipeline.support import lineage
 from pipeline.support.changes import first_change
 from pipeline.support.dvc_files import ROOT, outs_of
-from pipeline.support.inputs import TAKEN
+from pipeline.support.inputs import RANK_FILE, STAGE, TAKEN
+
+
+def changed() -> str | None:
+    """The input of the running stage that differs from what the stage took in, and how to go on; None if none does."""
+    if TAKEN is None or not (change := first_change(TAKEN)):
+        return None
+    remedy = change.remedy + ("; the checkpoint of the training without it is kept" if STAGE == "train" else "")
+    return f"{change} while the stage {STAGE} was running, so that its result is discarded; {remedy}."
 
 
 def check_unchanged() -> None:
@@ -22,12 +30,8 @@ def check_unchanged() -> None:
     Raises:
         UserError: one has changed.
     """
-    if TAKEN and (change := first_change(TAKEN)):
-        kept = "; the checkpoint of the training without it is kept" if TAKEN.stage == "train" else ""
-        raise UserError(
-            f"{change} while the stage {TAKEN.stage} was running, so that its result is discarded; "
-            f"{change.remedy}{kept}."
-        )
+    if sentence := changed():
+        raise UserError(sentence)
 
 
 @contextmanager
@@ -64,4 +68,6 @@ def end_if_unchanged() -> None:
         for out in outs_of(TAKEN.stage):
             remove(ROOT / out)
         raise
+    if RANK_FILE:
+        RANK_FILE.with_name("finished").touch()
     os._exit(0)

@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import sys
+import threading
+import time
 from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
 from types import FrameType
 
+SIGNAL = "signal"  # file by which a stage passes a signal on to its ranks
 _NUMBERS = (signal.SIGINT, signal.SIGTERM)
 
 
@@ -26,3 +32,15 @@ def stop_signal() -> Callable[[], int | None]:
 
 def _exit(number: int, frame: FrameType | None) -> None:
     sys.exit(128 + number)
+
+
+def relay_signals(file: Path) -> None:
+    """Makes this process, a rank, receive the signal whose number its stage writes to `file`, which is empty before."""
+
+    def watch() -> None:
+        with suppress(FileNotFoundError):  # the stage has ended
+            while not (number := file.read_bytes()):  # opened each time, since NFS asks the server then
+                time.sleep(0.5)
+            os.kill(os.getpid(), int(number))
+
+    threading.Thread(target=watch, daemon=True).start()

@@ -6,27 +6,25 @@ import gc
 import logging
 import os
 import sys
-import time
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import cache
-from pathlib import Path
-from typing import NoReturn
+from typing import Any, NoReturn
 
 from dcgan.params import Params, SectionT, load, parse
 from dcgan.system.errors import Interrupted, UserError, about_disk
 from dcgan.system.files import write_json
 from pipeline.support.dvc_files import ROOT
-from pipeline.support.inputs import TAKEN
+from pipeline.support.inputs import RANK_FILE, TAKEN
 from pipeline.support.lineage import check_inputs
 from pipeline.support.one_at_a_time import one_at_a_time
-from pipeline.support.outs import end_if_unchanged
+from pipeline.support.outs import changed, end_if_unchanged
+from pipeline.support.rank_checks import check_starter
 from pipeline.support.signals import exit_on_signals
 
 # The main project, also if ROOT is such a temporary copy; it holds the files that outlive an experiment.
 MAIN_ROOT = next((p.parent for p in ROOT.parents if p.name == ".dvc" and ROOT.is_relative_to(p / "tmp" / "exps")), ROOT)
 
-ERROR_FILE = "TORCHELASTIC_ERROR_FILE"  # names the file in which a process started by torchelastic reports its error
 # File names in REPORTS: pictures of the generator, and of the data.
 PICTURES = ("samples.png", "real_and_generated.png", "interpolation.png", "sheet.png", "progress.gif")
 DATA_PICTURES = ("real.png", "mean.png")
@@ -45,15 +43,17 @@ def run(section: type[SectionT], stage: Callable[[SectionT], None]) -> None:
     try:
         with one_at_a_time(TAKEN):
             if TAKEN:
+                check_starter()
                 check_inputs(TAKEN)
             stage(all_params().section(section))
             end_if_unchanged()
     except Interrupted as error:
+        _tell_stage({"signal": error.signal})
         sys.exit(128 + error.signal)
     except UserError as error:
         _end(str(error))
-    except OSError as error:
-        sentence = about_disk(error)
+    except Exception as error:
+        sentence = changed() or (about_disk(error) if isinstance(error, OSError) else None)
         if sentence is None:
             raise
         _end(sentence)
@@ -68,8 +68,11 @@ def all_params() -> Params:
 
 
 def _end(sentence: str) -> NoReturn:
-    """Ends the stage with the sentence; a process started by torchelastic writes it to its error file instead."""
-    if file := os.environ.get(ERROR_FILE):
-        write_json(Path(file), {"message": sentence, "timestamp": int(time.time())})
-        sys.exit(1)
-    sys.exit(sentence)
+    """Ends the stage with the sentence; a rank hands it to the stage that started it instead."""
+    _tell_stage({"message": sentence})
+    sys.exit(1 if RANK_FILE else sentence)
+
+
+def _tell_stage(failure: Mapping[str, Any]) -> None:
+    if RANK_FILE:
+        write_json(RANK_FILE.with_name("error.json"), failure)

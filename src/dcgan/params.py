@@ -108,11 +108,18 @@ class TrainParams(NetworkParams):
     )
     augment: bool = Field(description="DiffAugment: colour, translation, cutout")
     ngpu: Literal["auto", 0, 1, 2, 3, 4, 5, 6, 7, 8] = Field(description="GPUs per machine; 0: the CPU")
+    ranks: int | None = Field(
+        ge=1, le=1024, description="processes that train together, on all machines; empty: one for each of ngpu GPUs"
+    )
     precision: Precision = Field(description="arithmetic of the forward and backward passes")
     distance_kimg: float = Field(
         ge=0, le=1e6, description="thousand pictures between quick Frechet distances during training; 0: none"
     )
     keep: Keep = Field(description="generator to keep: the last, or the one with the smallest quick distance")
+
+    def number_of_ranks(self) -> int:
+        """The number of processes that train together."""
+        return self.ranks or (1 if self.ngpu == "auto" else max(1, self.ngpu))
 
 
 class SampleParams(Section):
@@ -232,11 +239,14 @@ def _impossible_combination(p: Params) -> str | None:
     side = _SOURCE_SIDE.get(p.dataset)
     if side and p.crop_size and p.crop_size > side:
         return f"crop_size: {p.crop_size} is more than the {side} pixels of dataset: {p.dataset}; give at most {side}."
-    if p.ngpu != "auto" and p.ngpu > 1 and p.batch_size % p.ngpu:
+    count = p.number_of_ranks()
+    if p.batch_size % count:
         return (
-            f"batch_size: {p.batch_size} is not a multiple of ngpu: {p.ngpu}; "
-            f"give a multiple of {p.ngpu}, for example {-(-p.batch_size // p.ngpu) * p.ngpu}."
+            f"batch_size: {p.batch_size} is not a multiple of {'ranks' if p.ranks else 'ngpu'}: {count}; "
+            f"give a multiple of {count}, for example {-(-p.batch_size // count) * count}."
         )
+    if p.ngpu != "auto" and p.ngpu and count % p.ngpu:
+        return f"ranks: {count} is not a multiple of ngpu: {p.ngpu}, the GPUs of each machine; leave ranks empty."
     if p.keep == "best" and not p.distance_kimg:
         return "keep: best needs quick distances during training; give distance_kimg above 0, or keep: last."
     if p.label_smoothing and p.loss not in ("bce", "minimax", "lsgan"):

@@ -1,4 +1,4 @@
-"""Several processes train what one trains: under torchrun, on the CPU, with gloo."""
+"""Several processes train what one trains, however they are started: on the CPU, with gloo."""
 
 from __future__ import annotations
 
@@ -113,26 +113,25 @@ def test_ranks_augment_as_one_would(each: int, ranks: int, seed: int) -> None:
 
 @pytest.fixture
 def project(reproduced: Project, tmp_path: Path) -> Project:
-    """A copy that has not trained yet."""
+    """A copy that has not trained yet, and is to train as two ranks."""
     folder = tmp_path / "dcgan"
     ignored = shutil.ignore_patterns("checkpoints", "mlflow.db", "mlartifacts")
     shutil.copytree(reproduced.folder, folder, ignore=ignored)
     project = Project(folder).warm()
     remove_outs(project)
-    project.set(("epochs", "6"), ("ngpu", "0"))
+    project.set(("epochs", "6"), ("ngpu", "0"), ("ranks", "2"), ("batch_size", "16"))
     project.env |= {"OMP_NUM_THREADS": "1", "DCGAN_CHECKPOINT_MINUTES": "0", "DCGAN_TRACKING": "0"}
     return project
 
 
-def started(project: Project, ranks: int = 2, restarts: int = 2) -> subprocess.Popen[str]:
+def started(project: Project, **env: str) -> subprocess.Popen[str]:
     return subprocess.Popen(
-        [*TORCHRUN, "--max-restarts", str(restarts), "--nproc-per-node", str(ranks), "-m", "pipeline.train"],
+        [sys.executable, "-m", "pipeline.train"],
         cwd=project.folder,
-        env=project.env,
+        env=project.env | env,
         text=True,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
-        start_new_session=True,
     )
 
 
@@ -148,14 +147,33 @@ def remove_outs(project: Project) -> None:
         (project.folder / name).unlink()
 
 
+def outs(project: Project) -> dict[str, bytes]:
+    return {name: project.read(name) for name in OUTS}
+
+
+def launcher(project: Project, *lines: str) -> str:
+    """A command that starts ranks: a script of these lines."""
+    script = project.folder.parent / "launch"
+    script.write_text("\n".join(["#!/bin/sh", *lines]) + "\n")
+    script.chmod(0o755)
+    return str(script)
+
+
+# As srun does, on one machine: it starts the ranks and ends with the status of one that failed.
+SRUN = (
+    "rank=0; pids=",
+    'for rank in 0 1; do SLURM_PROCID=$rank SLURM_STEP_NUM_TASKS=2 SLURM_LOCALID=$rank "$@" & pids="$pids $!"; done',
+    "status=0; for pid in $pids; do wait $pid || status=$?; done; exit $status",
+)
+
+
 def ranks_of(project: Project, **variables: str) -> list[int]:
-    """The process ids of the ranks that have these variables, by number, as they were started the first time."""
-    wanted = {"TORCHELASTIC_RESTART_COUNT": "0", **variables}
+    """The process ids of the ranks that have these variables, by number."""
     found: dict[int, int] = {}
     for process in psutil.process_iter():
         with suppress(psutil.Error):
             environment = process.environ() if process.cwd() == str(project.folder) else {}
-            if "RANK" in environment and wanted.items() <= environment.items():
+            if "RANK" in environment and variables.items() <= environment.items():
                 found[int(environment["RANK"])] = process.pid
     return [found[number] for number in sorted(found)]
 
@@ -173,13 +191,12 @@ def wait_for_checkpoint(project: Project, process: subprocess.Popen[str], after:
 
 
 @pytest.mark.long
-def test_three_ranks_train_track_once_and_give_the_same_bytes_when_one_is_killed(project: Project) -> None:
+def test_dvc_trains_with_three_ranks_once_and_to_the_same_bytes_when_one_is_killed(project: Project) -> None:
     """Of three, since a sum of two numbers has no order."""
-    project.set(("batch_size", "15"), ("epochs", "12"))
-    project.env["DCGAN_TRACKING"] = "1"
-    finished(started(project, 3))
-    project.env["DCGAN_TRACKING"] = "0"
-    expected = {name: project.read(name) for name in OUTS}
+    project.set(("batch_size", "15"), ("epochs", "12"), ("ranks", "3"))
+    result = project.run("dvc", "repro", "--single-item", "train", DCGAN_TRACKING="1")
+    assert result.returncode == 0, result.stdout
+    expected = outs(project)
     runtime = json.loads(project.read("reports/runtime.json"))["train"]
     assert runtime["ranks"] == 3 and runtime["images_per_second"] > 0
     client = MlflowClient(f"sqlite:///{project.folder / 'mlflow.db'}")
@@ -188,119 +205,157 @@ def test_three_ranks_train_track_once_and_give_the_same_bytes_when_one_is_killed
     assert run.data.tags["ranks"] == "3" and run.info.status == "FINISHED"
 
     remove_outs(project)
-    process = started(project, 3)
+    process = started(project)
     wait_for_checkpoint(project, process)
     os.kill(ranks_of(project)[0], signal.SIGKILL)  # the one that writes; of two machines another is killed
-    finished(process)
-    assert {name: project.read(name) for name in OUTS} == expected
+    assert "restarting all ranks" in finished(process)
+    assert outs(project) == expected
 
 
 @pytest.mark.long
-def test_a_signal_to_all_ranks_saves_and_the_next_run_goes_on(project: Project) -> None:
+def test_a_signal_to_the_stage_saves_whatever_the_launcher_does_with_it(project: Project) -> None:
     project.set(("epochs", "24"))
-    project.env["DCGAN_CHECKPOINT_MINUTES"] = "0.02"  # dozens of steps apart
+    project.env |= {"DCGAN_CHECKPOINT_MINUTES": "0.02", "DCGAN_LAUNCHER": launcher(project, *SRUN)}  # dozens of steps
     process = started(project)
     wait_for_checkpoint(project, process)
     before = checkpoints(project)
-    for told in (*ranks_of(project), process.pid):
-        os.kill(told, signal.SIGTERM)
-    process.communicate()
-    assert process.returncode != 0 and not (project.folder / "models" / "generator.safetensors").exists()
+    process.send_signal(signal.SIGINT)
+    said = process.communicate()[0]
+    assert process.returncode == 128 + signal.SIGINT and "Traceback" not in said, said
     saved = checkpoints(project)
-    assert before[-1] < saved[-1] < 24 * 3
+    assert before[-1] < saved[-1] < 24 * 3 and not (project.folder / OUTS[0]).exists()
     finished(started(project))
-    interrupted = {name: project.read(name) for name in OUTS}
+    interrupted = outs(project)
     remove_outs(project)
-    finished(started(project))
-    assert {name: project.read(name) for name in OUTS} == interrupted
+    del project.env["DCGAN_LAUNCHER"]
+    finished(started(project))  # on this machine, without a launcher
+    assert outs(project) == interrupted
 
 
 @pytest.mark.long
-def test_ranks_with_other_code_or_data_are_told_apart(project: Project) -> None:
-    project.env["DCGAN_CHECKPOINT_MINUTES"] = "2"
-    other = project.folder / "pipeline" / "differs.py"
-    other.write_text(
-        "import os, sys\nfrom pipeline.support import digests\ndigests.code_digest = lambda stage: os.environ['RANK']\n"
-        "import runpy\nrunpy.run_module('pipeline.train', run_name='__main__')\n"
-    )
-    command = [*TORCHRUN, "--max-restarts", "0", "--nproc-per-node", "2", str(other)]
-    said = project.run(*command)
-    assert said.returncode != 0 and "code: differs between the ranks" in said.stdout, said.stdout
+def test_a_signal_to_the_ranks_alone_ends_the_stage_as_interrupted(project: Project) -> None:
+    """Slurm sends the one before a job's time is over to the processes of its steps."""
+    process = started(project)
+    wait_for_checkpoint(project, process)
+    for rank in ranks_of(project):
+        os.kill(rank, signal.SIGTERM)
+    said = process.communicate()[0]
+    assert process.returncode == 128 + signal.SIGTERM and "restarting" not in said, said
 
 
-def machine(project: Project, endpoint: str, restarts: int, **env: str) -> subprocess.Popen[str]:
-    """One of two machines with a rank each, both of them here."""
-    where = ("--nnodes", "2", "--rdzv-backend", "c10d", "--rdzv-endpoint", endpoint, "--rdzv-id", "test")
-    return subprocess.Popen(
-        [
-            sys.executable,
-            "-m",
-            "torch.distributed.run",
-            *where,
-            "--max-restarts",
-            str(restarts),
-            "-m",
-            "pipeline.train",
-        ],
-        cwd=project.folder,
-        env=project.env | env,
-        text=True,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-    )
+@pytest.mark.long
+def test_a_launcher_that_dies_is_started_again(project: Project) -> None:
+    mark = project.folder.parent / "died"
+    once = f"if mkdir {mark} 2>/dev/null; then (until ls checkpoints/*/0*1.safetensors; do :; done; kill -KILL $$) & fi"
+    finished(started(project))
+    expected = outs(project)
+    remove_outs(project)
+    said = finished(started(project, DCGAN_LAUNCHER=launcher(project, once, *SRUN)))
+    assert "a rank ended with status -9; restarting all ranks" in said
+    assert outs(project) == expected
 
 
-def free_endpoint() -> str:
+@pytest.mark.long
+def test_ranks_that_would_compute_otherwise_are_told_apart(project: Project) -> None:
+    threads = ("export OMP_NUM_THREADS=$((SLURM_PROCID + 1)) WARM_PYTHON=", 'exec "$@"')
+    inner = launcher(project, *threads)
+    outer = project.folder.parent / "outer"
+    outer.write_text("\n".join(["#!/bin/sh", *SRUN]).replace('"$@"', f'{inner} "$@"'))
+    outer.chmod(0o755)
+    process = started(project, DCGAN_LAUNCHER=str(outer))
+    said = process.communicate()[0]
+    assert process.returncode == 1 and "threads: differs between the ranks" in said.splitlines()[-1], said
+
+
+def two_machines(project: Project) -> str:
+    """A launcher that starts torchrun on two machines, both of them here."""
     with socket.create_server(("127.0.0.1", 0)) as listening:
-        return f"127.0.0.1:{listening.getsockname()[1]}"
+        endpoint = f"127.0.0.1:{listening.getsockname()[1]}"
+    words = f"{sys.executable} -m torch.distributed.run --nnodes 2 --rdzv-backend c10d --rdzv-endpoint {endpoint}"
+    return launcher(
+        project,
+        f'MACHINE=0 {words} --rdzv-id test --max-restarts 2 --no-python "$@" & first=$!',
+        f'MACHINE=1 {words} --rdzv-id test --max-restarts 2 --no-python "$@" & second=$!',
+        "wait $first || exit 1; wait $second",
+    )
 
 
 @pytest.mark.long
 def test_two_machines_train_what_one_does_though_a_rank_is_killed(project: Project) -> None:
-    endpoint, new_store = free_endpoint(), {"TORCH_DISABLE_SHARE_RDZV_TCP_STORE": "1"}
-    machines = [machine(project, endpoint, 2, MACHINE=number, **new_store) for number in "01"]
-    wait_for_checkpoint(project, machines[0])
+    process = started(project, DCGAN_LAUNCHER=two_machines(project))
+    wait_for_checkpoint(project, process)
     os.kill(ranks_of(project, MACHINE="1")[-1], signal.SIGKILL)
-    for process in machines:
-        finished(process)
-    restarted = {name: project.read(name) for name in OUTS}
+    finished(process)
+    restarted = outs(project)
     remove_outs(project)
-    finished(started(project))
-    assert {name: project.read(name) for name in OUTS} == restarted
+    finished(started(project, DCGAN_LAUNCHER=" ".join([*TORCHRUN, "--nproc-per-node", "2"])))
+    assert outs(project) == restarted
 
 
-@pytest.mark.long
-def test_two_machines_without_new_stores_are_told_what_to_set(project: Project) -> None:
-    endpoint = free_endpoint()
-    for process in [machine(project, endpoint, 0) for _ in range(2)]:
-        said = process.communicate()[0]
-        assert process.returncode != 0
-        assert "start torchrun with TORCH_DISABLE_SHARE_RDZV_TCP_STORE=1" in said
+REFUSED = {
+    "torchrun by hand": ({"RANK": "0", "WORLD_SIZE": "2", "LOCAL_RANK": "0"}, "one of 2 processes that no stage has"),
+    "srun by hand": (
+        {"SLURM_PROCID": "1", "SLURM_STEP_NUM_TASKS": "4", "SLURM_LOCALID": "1"},
+        "pipeline.train: this is one of 4 processes that no stage has started; run `dvc repro` once, with ",
+    ),
+    "mpirun by hand": (
+        {"OMPI_COMM_WORLD_RANK": "0", "OMPI_COMM_WORLD_SIZE": "2", "OMPI_COMM_WORLD_LOCAL_RANK": "0"},
+        "one of 2 processes that no stage has started",
+    ),
+    "no such launcher": ({"DCGAN_LAUNCHER": "no-such-launcher -n 2"}, "DCGAN_LAUNCHER: cannot run no-such-launcher"),
+    "a launcher that starts nothing": (
+        {"DCGAN_LAUNCHER": "true"},
+        "DCGAN_LAUNCHER: `true` ended with status 0 before a rank had started; correct it.",
+    ),
+    "a launcher of another kind": (
+        {"DCGAN_LAUNCHER": "env"},
+        "DCGAN_LAUNCHER: it sets none of RANK, OMPI_COMM_WORLD_RANK, PMI_RANK, SLURM_PROCID for its processes",
+    ),
+    "another number of ranks": (
+        {"DCGAN_LAUNCHER": "env SLURM_PROCID=0 SLURM_STEP_NUM_TASKS=1 SLURM_LOCALID=0"},
+        "ranks: params.yaml asks for 2, but DCGAN_LAUNCHER started 1; give ranks: 1, or start 2.",
+    ),
+}
 
 
-# What `ngpu: 2` does, with ranks that need no GPU: a stage that launches itself.
+@pytest.mark.parametrize("case", REFUSED)
+def test_what_would_record_a_wrong_result_is_refused_in_a_sentence(project: Project, case: str) -> None:
+    variables, sentence = REFUSED[case]
+    project.env |= variables
+    result = project.run(sys.executable, "-m", "pipeline.train")
+    assert result.returncode == 1 and "Traceback" not in result.stdout, result.stdout
+    assert sentence in result.stdout.splitlines()[-1], result.stdout
+    assert not (project.folder / OUTS[0]).exists() and not list((project.folder / ".dvc" / "tmp").glob("ranks-*"))
+
+
+def test_a_stage_that_dvc_has_not_started_says_that_dvc_will_not_know(project: Project) -> None:
+    result = project.run(sys.executable, "-m", "pipeline.sample", DCGAN_TRACKING="0")
+    assert (
+        "DVC will not know of this result, since it has not started the stage; run `dvc repro sample`" in result.stdout
+    )
+
+
+# A stage that launches two ranks, which need no data.
 STAGE = """
-import json, os, sys, time
+import os, sys, time
 from pathlib import Path
 
-from pipeline.support.launch_ranks import launch, stop_after_mistake
+from pipeline.support.launch_ranks import launch
 from pipeline.support.signals import stop_signal
 from pipeline.support.stage import run
-from dcgan.system import ranks
 from dcgan.system.errors import Interrupted, UserError
 from dcgan.params import Section
 
 def main(params):
-    if not ranks.launched():
-        return launch("pipeline.stage_of_two", 2)
-    stop_after_mistake()
+    if launch(2):
+        return
     stop = stop_signal()
-    rank, attempt = os.environ["RANK"], os.environ["TORCHELASTIC_RESTART_COUNT"]
+    rank, what = os.environ["RANK"], os.environ["WHAT"]
+    attempt = len(list(Path().glob(f"{rank}-?")))
     Path(f"{rank}-{attempt}").touch()
-    what = os.environ["WHAT"]
     if what == "mistake":
         raise UserError("lr: it is a mistake.")
-    if what == "dies once" and rank + attempt == "10" or what == "dies always" and rank == "1":
+    if what == "dies once" and rank + str(attempt) == "10" or what == "dies always" and rank == "1":
         while not Path(f"0-{attempt}").exists():  # or it could be stopped before it came so far
             time.sleep(0.01)
         os._exit(9)
@@ -320,6 +375,7 @@ def launching(reproduced: Project, tmp_path: Path) -> Project:
     for name in ("src", "pipeline"):
         shutil.copytree(reproduced.folder / name, folder / name)
     shutil.copyfile(reproduced.folder / "params.yaml", folder / "params.yaml")
+    (folder / "dvc.yaml").write_text("stages: {stage_of_two: {cmd: python -m pipeline.stage_of_two}}")
     (folder / "pipeline" / "stage_of_two.py").write_text(STAGE)
     return Project(folder).warm()
 
@@ -334,7 +390,7 @@ def launched(project: Project, what: str) -> tuple[int, str, set[str]]:
 def test_a_rank_that_died_is_started_again_with_the_other(launching: Project) -> None:
     status, said, left = launched(launching, "dies once")
     assert status == 0, said
-    assert left == {"0-0", "1-0", "0-1", "1-1"}
+    assert left == {"0-0", "1-0", "0-1", "1-1"} and "restarting all ranks" in said
 
 
 @pytest.mark.long

@@ -20,6 +20,7 @@ from torch.distributed.rendezvous import rendezvous
 from torch.nn.parallel import DistributedDataParallel
 
 from dcgan.system.errors import UserError
+from dcgan.system.interfaces import choose_interface
 
 NEW_STORE = "TORCH_DISABLE_SHARE_RDZV_TCP_STORE"  # makes torchrun create a new store at each start of the ranks
 BARRIER_TIMEOUT = timedelta(days=1)  # rank 0 may wait for another process that runs the same training
@@ -128,7 +129,7 @@ def local_rank() -> int:
 
 @contextmanager
 def joined(device: torch.device) -> Iterator[Ranks]:
-    """Joins the ranks of this training, from the environment variables that torchrun sets.
+    """Joins the ranks of this training, from the environment variables that PyTorch's launchers set.
 
     Without a launcher it yields a single rank.
 
@@ -147,6 +148,7 @@ def joined(device: torch.device) -> Iterator[Ranks]:
             raise UserError(f"{NEW_STORE}: is not set; on several machines, start torchrun with {NEW_STORE}=1.")
         attempt = f"attempt {os.environ.get('TORCHELASTIC_RESTART_COUNT', 0)}"
         store = distributed.PrefixStore(attempt, store)  # type: ignore[attr-defined]
+    choose_interface(store, rank, count)
     backend = "cpu:gloo,cuda:nccl" if device.type == "cuda" else "gloo"
     distributed.init_process_group(backend, store=store, rank=rank, world_size=count)
     barrier_group = distributed.new_group(backend="gloo", timeout=BARRIER_TIMEOUT)

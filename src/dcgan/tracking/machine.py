@@ -18,7 +18,8 @@ from dcgan.tracking.private import hidden
 # Environment variables that are logged. All others may contain secrets.
 _VARIABLES = (
     "CELEBA_MIRROR", "CUBLAS_WORKSPACE_CONFIG", "CUDA_VISIBLE_DEVICES", "DCGAN_CHECKPOINT_MINUTES",
-    "DCGAN_GRAPHS", "DCGAN_LOG_INTERVAL", "DCGAN_PROCESSES", "DVC_EXP_BASELINE_REV", "DVC_EXP_NAME", "OMP_NUM_THREADS",
+    "DCGAN_GRAPHS", "DCGAN_LAUNCHER", "DCGAN_LOG_INTERVAL", "DCGAN_PROCESSES", "DVC_EXP_BASELINE_REV", "DVC_EXP_NAME",
+    "OMP_NUM_THREADS",
 )  # fmt: skip
 
 

@@ -13,6 +13,7 @@ import gc
 import logging
 import math
 import os
+import signal
 import subprocess
 import sys
 import threading
@@ -153,6 +154,9 @@ def _store(root: Path) -> Store:
 
 def main() -> None:
     logging.basicConfig(level=logging.WARNING, format="%(levelname)s: %(message)s")
+    # Slurm sends signals to all processes of a step. They are for the stage, which reports how the run ended.
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.SIG_IGN)
     parser = argparse.ArgumentParser()
     parser.add_argument("root", type=Path)
     parser.add_argument("--load-of", type=Path)

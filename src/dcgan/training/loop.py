@@ -177,8 +177,7 @@ def _take_steps(
     trainer, recipe, ranks = state.trainer, state.trainer.recipe, state.trainer.ranks
     collapse = Collapse(faces, recipe.seed)
     distance = quality.prepare(trainer.hardware.device) if quality and quality.kimg and ranks.writes else None
-    latest: dict[str, float] = {}
-    last_save = time.monotonic()
+    latest, last_save = dict[str, float](), time.monotonic()
     if not state.done and ranks.writes:
         with watch.time("sampling"):
             _look(state, observer, collapse)
@@ -218,6 +217,7 @@ def _take_steps(
         # Save.
         if signal := ranks.max(stop() or 0):
             state.save()
+            ranks.barrier()  # until rank 0 has saved, since a launcher may end all ranks when the first one ends
             raise Interrupted(signal)
         if time.monotonic() - last_save > checkpoint_minutes * 60 and ranks.writes:
             with watch.time("checkpoints"):
