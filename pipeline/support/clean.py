@@ -5,6 +5,7 @@ This is not a stage; `python -m dcgan clean` runs it as `python -m pipeline.supp
 
 from __future__ import annotations
 
+import math
 import sys
 from collections.abc import Iterator
 
@@ -43,10 +44,13 @@ def _leftovers(days: float, given_up: list[str]) -> Iterator[Leftover]:
     store = MAIN_ROOT / "checkpoints"
     known, unknown = known_trainings(MAIN_ROOT, abandoned.trainings(store))
     if unknown:
-        print(f"clean: {unknown}", file=sys.stderr)
+        print(f"checkpoints: all are kept, since their settings are not known: {unknown}", file=sys.stderr)
     wanted = seekers(MAIN_ROOT)
     yield from abandoned.checkpoints(
-        store, days, lambda id: wanted(known.get(id)), lambda id: how_to_resume(MAIN_ROOT, known.get(id))
+        store,
+        math.inf if unknown else days,
+        lambda id: wanted(known.get(id)),
+        lambda id: how_to_resume(MAIN_ROOT, known.get(id)),
     )
     yield from unlogged(MAIN_ROOT, given_up)
     yield from deleted(MAIN_ROOT, days)

@@ -20,7 +20,8 @@ from dcgan.system.project_files import DOWNLOADS, FACES, GENERATOR
 _CLEANED = """what is listed, if it has not changed for 30 days (--older-than):
   checkpoints      of trainings that no process runs, and whose settings neither params.yaml
                    nor an experiment in DVC's queue has; how to resume each, if that is known
-  runs and models  that were deleted in MLflow, unless a registered model needs them
+  runs and models  that were deleted in MLflow, unless a registered model, an evaluation or
+                   a checkpoint needs them
   DVC's cache      as `dvc gc --workspace --all-commits --all-experiments`
   leftovers        of killed processes: copies of the project, and temporary files
 Runs that are not logged to MLflow yet are only removed with --give-up. Other stores, remotes
@@ -228,11 +229,11 @@ def _add_clean(commands: Any) -> None:
         commands,
         "clean",
         _clean,
-        "list with sizes what nothing needs any more; with --remove, also remove it",
+        "list with sizes what nothing refers to any more; with --remove, also remove it",
         "dcgan clean --older-than 7 --remove",
         _CLEANED,
     )
-    clean.add_argument("--remove", action="store_true", help="remove what is listed as not needed")
+    clean.add_argument("--remove", action="store_true", help="remove what nothing refers to")
     clean.add_argument(
         "--older-than", type=float, default=30, metavar="DAYS", help="age of what may be removed; default: 30"
     )

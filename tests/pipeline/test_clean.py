@@ -112,6 +112,12 @@ def test_what_is_referred_to_stays_and_can_be_restored(project: Project) -> None
     project.run("dvc", "exp", "run", "--queue", "--name", "later", "-S", "lr=0.4", check=True)
     for letter, lr in (("a", "0.1"), ("b", "0.4"), ("c", "0.5")):
         training(project, letter, lr)
+    listed = project.run(
+        sys.executable, "-m", "dcgan", "clean", "--older-than", "0", MLFLOW_TRACKING_URI="http://127.0.0.1:1"
+    ).stdout
+    assert "checkpoints: all are kept, since their settings are not known: MLflow cannot be reached" in listed
+    assert {what for place, (what, _) in lines(listed).items() if place.startswith("checkpoints")} == {"kept"}
+
     output = clean(project, "--older-than", "0", "--remove")
     said = {place: (what, rest.split("  ")[-1]) for place, (what, rest) in lines(output).items()}
     result = "results that no commit, branch, tag or experiment refers to, nor the workspace"

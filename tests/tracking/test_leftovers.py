@@ -130,9 +130,13 @@ def test_what_a_registered_model_or_an_evaluation_needs_is_kept_until_that_is_de
     store.client.create_model_version("dcgan", f"models:/{model}", registered)
     for run in (registered, trained):
         store.client.delete_run(run)
+    saved = store.root / "checkpoints" / ("c" * 32)
+    saved.mkdir(parents=True)
+    store.client.delete_run(store.run(**{FINGERPRINT: saved.name}))
     (kept,) = deleted(store.root, 0)
-    assert kept.remove is None and kept.count == 2 and "a version of a registered model, or an evaluation" in kept.why
+    assert kept.remove is None and kept.count == 3 and "an evaluation or a checkpoint needs" in kept.why
 
+    saved.rmdir()
     store.client.delete_model_version("dcgan", "1")
     store.client.delete_registered_model("dcgan")
     store.client.delete_run(evaluation)

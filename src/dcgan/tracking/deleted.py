@@ -22,7 +22,7 @@ from mlflow.utils.file_utils import local_file_uri_to_path
 from dcgan.system.files import remove
 from dcgan.system.leftovers import Leftover, age, remove_all, size
 from dcgan.tracking.connection import own_files
-from dcgan.tracking.run_folder import TRAINED_IN
+from dcgan.tracking.run_folder import FINGERPRINT, TRAINED_IN
 
 _RUNS = "SELECT run_uuid AS id, artifact_uri AS place, deleted_time AS time, lifecycle_stage AS stage FROM runs"
 _MODELS = (
@@ -35,6 +35,8 @@ _TRAINED_IN = (
     f"SELECT value FROM tags JOIN runs USING (run_uuid) WHERE key = '{TRAINED_IN}' AND lifecycle_stage = 'active'"
 )
 
+_FINGERPRINTS = f"SELECT run_uuid, value FROM tags WHERE key = '{FINGERPRINT}'"
+
 
 @dataclass(frozen=True)
 class _Content:
@@ -42,7 +44,7 @@ class _Content:
 
     runs: Mapping[str, Any]
     models: Mapping[str, Any]
-    needed: frozenset[str]  # ids of runs and models that a registered model or an active run refers to
+    needed: frozenset[str]  # ids of runs and models that a registered model, an active run or a checkpoint refers to
 
 
 def deleted(root: Path, days: float) -> Iterator[Leftover]:
@@ -73,7 +75,7 @@ def deleted(root: Path, days: float) -> Iterator[Leftover]:
             why = f"{what} that were deleted in MLflow"
             yield Leftover("mlartifacts", len(free), size(free.values()), why, partial(_remove, database, what, free))
         if kept:
-            why = f"deleted {what} that a version of a registered model, or an evaluation, refers to"
+            why = f"deleted {what} that a version of a registered model, an evaluation or a checkpoint needs"
             yield Leftover("mlartifacts", len(kept), size(kept), f"{why}; delete that first")
     unknown = [folder for folder in folders if folder.name not in known and age(folder) >= days]
     if unknown:
@@ -114,6 +116,9 @@ def _read(database: Path) -> _Content:
         runs, models = ({row["id"]: row for row in connection.execute(query)} for query in (_RUNS, _MODELS))
         versions = [*connection.execute(_VERSIONS)]
         needed = {version["run_id"] for version in versions} | {row[0] for row in connection.execute(_TRAINED_IN)}
+        # The settings of a training whose checkpoints are kept are known from its run.
+        saved = {path.name for path in (database.parent / "checkpoints").glob("*/")}
+        needed |= {run for run, fingerprint in connection.execute(_FINGERPRINTS) if fingerprint in saved}
         needed |= {id for version in versions for id in _MODEL_ID.findall(version["source"])}
         return _Content(runs, models, frozenset(needed))
 
