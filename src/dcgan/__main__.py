@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import importlib.metadata
+import math
 import os
 import subprocess
 import sys
@@ -15,6 +16,16 @@ from typing import Any
 from dcgan import params
 from dcgan.system.errors import UserError, about_disk
 from dcgan.system.project_files import DOWNLOADS, FACES, GENERATOR
+
+_CLEANED = """what is listed, if it has not changed for 30 days (--older-than):
+  checkpoints      of trainings that no process runs, and whose settings neither params.yaml
+                   nor an experiment in DVC's queue has; how to resume each, if that is known
+  runs and models  that were deleted in MLflow, unless a registered model, an evaluation or
+                   a checkpoint needs them
+  DVC's cache      as `dvc gc --workspace --all-commits --all-experiments`
+  leftovers        of killed processes: copies of the project, and temporary files
+Runs that are not logged to MLflow yet are only removed with --give-up. Other stores, remotes
+and a cache outside of the project are not touched."""
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -38,7 +49,7 @@ def parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--version", action="version", version=f"dcgan {importlib.metadata.version('dcgan')}")
     commands = parser.add_subparsers(required=True, metavar="COMMAND", dest="command")
-    for add in (_add_settings, _add_pictures, _add_runs, _add_ui, _add_distance):
+    for add in (_add_settings, _add_pictures, _add_runs, _add_ui, _add_distance, _add_clean):
         add(commands)
     return parser
 
@@ -213,6 +224,28 @@ def _add_distance(commands: Any) -> None:
     )
 
 
+def _add_clean(commands: Any) -> None:
+    clean = _add(
+        commands,
+        "clean",
+        _clean,
+        "list with sizes what nothing refers to any more; with --remove, also remove it",
+        "dcgan clean --older-than 7 --remove",
+        _CLEANED,
+    )
+    clean.add_argument("--remove", action="store_true", help="remove what nothing refers to")
+    clean.add_argument(
+        "--older-than", type=float, default=30, metavar="DAYS", help="age of what may be removed; default: 30"
+    )
+    clean.add_argument(
+        "--give-up",
+        action="append",
+        default=[],
+        metavar="STORE",
+        help="also remove the runs that wait in mlspool/STORE, whatever their age: they are lost",
+    )
+
+
 def _check(options: argparse.Namespace) -> None:
     params.load(_project_root() / "params.yaml")
     _run_script("check")
@@ -262,9 +295,15 @@ def _sync(options: argparse.Namespace) -> None:
     _run_script("sync")
 
 
-def _run_script(name: str) -> None:
+def _clean(options: argparse.Namespace) -> None:
+    if not 0 <= options.older_than < math.inf:
+        raise UserError(f"--older-than: {options.older_than:g} is not allowed; give a number of days of at least 0.")
+    _run_script("clean", str(options.older_than), "remove" if options.remove else "list", *options.give_up)
+
+
+def _run_script(name: str, *words: str) -> None:
     """Runs a script of pipeline/support, which knows DVC's files; exits with its status if it failed."""
-    done = subprocess.run([sys.executable, "-m", f"pipeline.support.{name}"], cwd=_project_root(), check=False)
+    done = subprocess.run([sys.executable, "-m", f"pipeline.support.{name}", *words], cwd=_project_root(), check=False)
     if done.returncode:
         sys.exit(done.returncode)
 

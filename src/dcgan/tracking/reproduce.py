@@ -85,7 +85,7 @@ def plan(root: Path, run_id: str, folder: Path | None = None) -> Plan:
     Raises:
         UserError: MLflow cannot be reached, the run does not exist or cannot be rebuilt, or the folder exists.
     """
-    with _asking():
+    with asking():
         client, _ = connect(root)
         try:
             run = client.get_run(run_id)
@@ -108,7 +108,7 @@ def plan(root: Path, run_id: str, folder: Path | None = None) -> Plan:
         raise UserError(f"{run_id}: the run's commit {tags['git_commit']} is not in this repository; fetch it first.")
     patched, trained = False, run
     if TRAINED_IN in tags:
-        with _asking():
+        with asking():
             trained = client.get_run(tags[TRAINED_IN])
     if tags.get("git_dirty") != "false":  # a clean run may hold the patch of a later stage
         with contextlib.suppress(MlflowException, OSError), tempfile.TemporaryDirectory() as temporary:
@@ -183,7 +183,7 @@ def runs_of(root: Path, what: str) -> list[Run]:
         query = f"tags.{GENERATOR_SHA256} = '{sha256(Path(what))}'"
     else:
         query = f"tags.generator_md5 = '{_locked_md5(root, what)}'"
-    with _asking():
+    with asking():
         client, experiment = connect(root)
         runs = list(client.search_runs([experiment], query, order_by=["start_time"]))
     if not runs:
@@ -211,7 +211,8 @@ def _locked_md5(root: Path, revision: str) -> str:
 
 
 @contextlib.contextmanager
-def _asking() -> Iterator[None]:
+def asking() -> Iterator[None]:
+    """Turns an error of MLflow in the block, such as a server that cannot be reached, into a UserError."""
     try:
         yield
     except (MlflowException, SQLAlchemyError, ImportError, filelock.Timeout) as error:
