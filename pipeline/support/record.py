@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import hashlib
 import json
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -13,7 +12,7 @@ from dcgan.metrics.names import SETTINGS
 from dcgan.system.files import sha256
 from dcgan.system.project_files import GENERATOR, METRICS, NEIGHBOURS, REPORTS
 from dcgan.tracking.run import Run, harmless
-from dcgan.tracking.run_folder import EVALUATION, GENERATOR_SHA256, tracking_is_on
+from dcgan.tracking.run_folder import EVALUATION, GENERATOR_SHA256, RESTORED, evaluation_id, tracking_is_on
 from dcgan.tracking.sender import sending
 from pipeline.support.digests import describe_lineage
 from pipeline.support.inputs import md5
@@ -48,10 +47,11 @@ def describe_evaluation(stage: str) -> None:
     """
     metrics: dict[str, Any] = json.loads(METRICS.read_text())
     settings = {key: metrics[name] for key, name in SETTINGS.items()}
-    numbers = hashlib.sha256(json.dumps(metrics, sort_keys=True).encode()).hexdigest()[:32]
+    identity = {GENERATOR_SHA256: sha256(GENERATOR), EVALUATION: evaluation_id(metrics)}
     with _generator_run():
         pass
-    with new_run({GENERATOR_SHA256: sha256(GENERATOR), EVALUATION: numbers}, settings=settings).open() as run:
+    tags = {} if stage == "evaluate" else {RESTORED: "true"}  # another stage only opens a run if DVC restored it
+    with new_run(identity, tags, settings).open() as run:
         run.artifact(NEIGHBOURS.name, NEIGHBOURS)
         run.metrics(0, {key: value for key, value in metrics.items() if isinstance(value, float)})
         run.describe(registered=model_version(metrics))

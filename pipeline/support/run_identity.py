@@ -1,8 +1,7 @@
-"""The name and identity of a run: code, commit, experiment, parameters, machine. None of this is written to an out."""
+"""The identity of a run: code, commit, experiment, parameters, machine. None of this is written to an out."""
 
 from __future__ import annotations
 
-import os
 import sys
 from collections.abc import Mapping
 from functools import cache
@@ -13,8 +12,9 @@ from dcgan.params import CropParams, DownloadParams, Section, TrainParams
 from dcgan.tracking.machine import machine
 from dcgan.tracking.repository import commit, patch_name, uncommitted
 from dcgan.tracking.run import Run, harmless
-from dcgan.tracking.run_folder import Description, spool_of, texts, tracking_is_on
+from dcgan.tracking.run_folder import GENERATOR_SHA256, Description, spool_of, texts, tracking_is_on
 from pipeline.support.dvc_files import ROOT
+from pipeline.support.run_name import name_and_tags
 from pipeline.support.stage import MAIN_ROOT, all_params
 
 # Paths that determine a result and are tracked by git; a run keeps their difference from the commit as a patch.
@@ -40,7 +40,7 @@ def new_run(
 ) -> Run:
     """Creates a run with its identity, and records the difference from the commit before it can change.
 
-    The run is named after the DVC experiment, or the commit. With DCGAN_TRACKING=0 the run is not kept.
+    With DCGAN_TRACKING=0 the run is not kept.
 
     Args:
         identity: tags by which the run is found.
@@ -48,11 +48,12 @@ def new_run(
         settings: parameters of the evaluation.
     """
     origin: tuple[dict[str, str], dict[str, bytes]] = {}, {}
+    name, experiment = "no name", dict[str, str]()
     with harmless("the lineage"):
+        name, experiment = name_and_tags(restored=GENERATOR_SHA256 in identity)
         origin = _origin()
-    name = os.environ.get("DVC_EXP_NAME") or commit(ROOT, 7) or "no commit"
     spool = spool_of(MAIN_ROOT) if tracking_is_on() else None
-    about = texts(training_params()), texts(settings or {}), origin[0] | dict(tags or {})
+    about = texts(training_params()), texts(settings or {}), origin[0] | experiment | dict(tags or {})
     return Run(spool, Description(dict(identity), name, *about), origin[1])
 
 
@@ -61,16 +62,14 @@ def _origin() -> tuple[dict[str, str], dict[str, bytes]]:
     """The origin of a run, as tags and a patch.
 
     Returns:
-        Tags with the commit, whether code or parameters differ from it, the DVC experiment, the command and the
-        machine; and the difference from the commit as a patch, by file name, empty if there is none.
+        Tags with the commit, whether code or parameters differ from it, the command and the machine; and the
+        difference from the commit as a patch, by file name, empty if there is none.
     """
     head = commit(ROOT)
     patch = uncommitted(ROOT, SOURCES) if head else b""
     tags = {
         "git_commit": head,
         "git_dirty": ("unknown" if patch is None else str(bool(patch)).lower()) if head else "",
-        "dvc_experiment": os.environ.get("DVC_EXP_NAME", ""),
-        "dvc_baseline": os.environ.get("DVC_EXP_BASELINE_REV", ""),
         "mlflow.source.name": Path(sys.argv[0]).name,
         "mlflow.source.type": "LOCAL",
         "mlflow.source.git.commit": head,

@@ -157,13 +157,14 @@ def _add_runs(commands: Any) -> None:
         commands,
         "runs",
         _runs,
-        "list the MLflow runs of a generator, oldest first: id, name and distance",
+        "list the MLflow runs of a result, oldest first: id, commit, name, distance",
         "dcgan runs models/generator.safetensors",
     )
     runs.add_argument(
         "what",
-        metavar="GENERATOR",
-        help="a generator.safetensors file, the name of a DVC experiment, or a git revision (HEAD, a tag, a hash)",
+        metavar="RESULT",
+        help="a generator.safetensors file, the name of a DVC experiment, a git revision (HEAD, a tag, a hash), or the "
+        "name of a run",
     )
     reproduce = _add(
         commands,
@@ -314,7 +315,9 @@ def _runs(options: argparse.Namespace) -> None:
     for run in reproduce.runs_of(_project_root(), options.what):
         measured = {name: run.data.metrics[name] for name in ("fid", "frechet_distance") if name in run.data.metrics}
         distance = ", ".join(f"{name} {value:g}" for name, value in measured.items()) or "not measured"
-        print(f"{run.info.run_id}  {run.info.run_name}  {distance}")
+        trained_in = run.data.tags.get("trained_in")
+        also = f"  trained in {trained_in}" if trained_in else ""
+        print(f"{run.info.run_id}  {reproduce.started_from(run)}  {run.info.run_name}  {distance}{also}")
 
 
 def _reproduce(options: argparse.Namespace) -> None:

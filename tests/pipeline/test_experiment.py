@@ -12,6 +12,7 @@ from pictures import drawn, encoded
 from project import Project, other_system, ran, runs
 
 from dcgan.system.metadata import read_metadata
+from dcgan.tracking.reproduce import runs_of
 
 
 @pytest.fixture(scope="module")
@@ -56,6 +57,9 @@ def test_another_evaluation_trains_nothing_and_the_way_back_computes_nothing(exp
     assert ran(result.stdout) == ["evaluate", "report"]
     third = runs(experiment)[2]
     assert third.data.tags["trained_in"] == second.info.run_id and third.data.params["fid_samples"] == "24"
+    assert third.info.run_name == third.data.tags["dvc_experiment"] and "restored" not in third.data.tags
+    for run in (second, third):
+        assert [found.info.run_id for found in runs_of(experiment.folder, run.info.run_name)] == [run.info.run_id]
     # The first results come from DVC's cache, without running anything or adding a run.
     experiment.run("git", "checkout", "-q", ".", check=True)
     assert ran(experiment.run("dvc", "repro").stdout) == [] and len(runs(experiment)) == 3

@@ -101,22 +101,29 @@ def test_the_run_says_what_it_was_made_of(reproduced: Project) -> None:
 def test_a_result_that_no_store_has_seen_is_imported_by_sync_alone(project: Project) -> None:
     (project.folder / "mlflow.db").unlink()
     assert ran(project.run("dvc", "repro").stdout) == [] and not (project.folder / "mlflow.db").exists()
+    project.run("dvc", "exp", "save", "--name", "kept", check=True)
     for _ in range(2):
         result = project.run("python", "-m", "dcgan", "sync")
         assert result.returncode == 0, result.stdout
         (run,) = runs(project)
     metrics = json.loads(project.read("reports/metrics.json"))
     assert run.data.tags["restored"] == "true" and run.data.params["lr"] == "0.001"
+    assert run.info.run_name == run.data.tags["dvc_experiment"] == "kept"
     assert run.data.metrics["frechet_distance"] == metrics["frechet_distance"]
     client = mlflow.MlflowClient()
     curve = client.get_metric_history(run.info.run_id, "d_loss")
     assert [point.step for point in curve] == [*pd.read_csv(project.folder / "reports/losses.csv")["step"]]
     assert len(client.list_artifacts(run.info.run_id, "images")) == 6  # 0, 1, 2 epochs, each with a small one beside it
+    project.run("dvc", "exp", "run", "--name", "measured", "-S", "fid_samples=24", DCGAN_TRACKING="0", check=True)
+    project.run("python", "-m", "dcgan", "sync", check=True)
+    before, measured = runs(project)
+    assert before.data.tags == run.data.tags and measured.data.tags["trained_in"] == run.info.run_id
+    assert measured.data.tags["restored"] == "true" and measured.info.run_name == "measured"
     result = project.run("python", "-m", "dcgan", "sync", DCGAN_TRACKING="0")
     assert result.returncode == 1 and "DCGAN_TRACKING: 0 is not allowed" in result.stdout
     project.set(("lr", "0.5"))
     result = project.run("python", "-m", "dcgan", "sync")
-    assert result.returncode == 1 and "not up to date: train;" in result.stdout and len(runs(project)) == 1
+    assert result.returncode == 1 and "not up to date: train;" in result.stdout and len(runs(project)) == 2
 
 
 def test_faces_that_are_written_have_the_distance_that_was_measured(project: Project) -> None:

@@ -63,7 +63,7 @@ def test_a_training_that_is_stopped_goes_on_and_ends_in_the_same_bytes(
     process = subprocess.Popen(
         [sys.executable, "-m", "pipeline.train"],
         cwd=project.folder,
-        env=project.env | {"DCGAN_CHECKPOINT_MINUTES": "0"},
+        env=project.env | {"DCGAN_CHECKPOINT_MINUTES": "0", "DVC_EXP_NAME": "dead", "DVC_EXP_BASELINE_REV": "0" * 40},
         stderr=subprocess.PIPE,
         text=True,
     )
@@ -80,5 +80,7 @@ def test_a_training_that_is_stopped_goes_on_and_ends_in_the_same_bytes(
     if tracked:
         first, second = runs(project)
         assert first.info.status == second.info.status == "FINISHED"
+        assert second.info.run_name == "epochs 12" and "dvc_experiment" not in second.data.tags
+        assert "dead" not in second.data.tags["environment"]
         curve = mlflow.MlflowClient().get_metric_history(second.info.run_id, "d_loss")
         assert [point.step for point in curve] == [36]  # told at the end, whoever came to it

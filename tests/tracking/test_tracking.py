@@ -248,11 +248,13 @@ def test_a_training_that_the_store_has_seen_takes_no_coarser_curves(root: Path) 
 def test_files_and_texts_go_to_the_run_under_their_names(root: Path, tmp_path: Path) -> None:
     picture = tmp_path / "samples.png"
     picture.write_bytes(b"picture")
-    for patch, digests in ((b"as it was", "[]"), (b"as it became", "{}")):
+    for patch, digests in ((b"of one that was killed", "()"), (b"as it was", "[]"), (b"as it became", "{}")):
         about = Description({FINGERPRINT: "f1"}, "name", PARAMS)
         with Run(spool_of(root), about, {"lineage/uncommitted.patch": patch}).open() as run:
             run.artifact(picture.name, picture)
             run.artifact("lineage/digests.json", digests)
+            if digests != "()":
+                run.describe(tags={GENERATOR_SHA256: "sha1"})
             assert send(root)
     (found,) = runs(client_of(root))
     folder = Path(client_of(root).download_artifacts(found.info.run_id, ""))

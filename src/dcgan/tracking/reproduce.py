@@ -9,12 +9,11 @@ import shlex
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 import filelock
-import yaml
 from mlflow.entities import Run
 from mlflow.exceptions import MlflowException
 from sqlalchemy.exc import SQLAlchemyError
@@ -24,9 +23,10 @@ from dcgan.system.errors import UserError
 from dcgan.system.files import sha256, significant
 from dcgan.system.project_files import DOWNLOADS, FOLDER, GENERATOR, METRICS
 from dcgan.tracking.connection import EXPERIMENT, connect
+from dcgan.tracking.experiments import Result, resolve, result_of
 from dcgan.tracking.private import hidden
 from dcgan.tracking.repository import git, patch_name
-from dcgan.tracking.run_folder import GENERATOR_SHA256, TRAINED_IN
+from dcgan.tracking.run_folder import DVC_BASELINE, EVALUATION, GENERATOR_SHA256, TRAINED_IN
 
 # Copies the files of a folder, and the targets of links to files. Links to folders are skipped, as in all stages.
 _FILES = "'(' -type f -o -type l -exec test -f '{{}}' ';' ')'"
@@ -170,22 +170,38 @@ def compare(wanted: Plan) -> None:
 
 
 def runs_of(root: Path, what: str) -> list[Run]:
-    """The runs of a generator, oldest first.
+    """The runs of a result, oldest first; prints to standard error what `what` leaves open.
 
     Args:
         root: the project's folder.
-        what: the generator's file, or a DVC experiment or git revision whose dvc.lock lists the generator.
+        what: a generator's file, for all its runs; or a DVC experiment or a git revision, for the runs of the generator
+            and the evaluation that it records, see `_of_result`; or the name of a run, if it is none of these.
 
     Raises:
-        UserError: `what` is none of these, or the store has no run of the generator.
+        UserError: `what` is none of these, or the store has no run of the result.
     """
-    if Path(what).is_file():
-        query = f"tags.{GENERATOR_SHA256} = '{sha256(Path(what))}'"
-    else:
-        query = f"tags.generator_md5 = '{_locked_md5(root, what)}'"
     with asking():
         client, experiment = connect(root)
-        runs = list(client.search_runs([experiment], query, order_by=["start_time"]))
+
+        def search(key: str, value: str) -> list[Run]:
+            return list(client.search_runs([experiment], f"{key} = '{value}'", order_by=["start_time"]))
+
+        if Path(what).is_file():
+            runs = search(f"tags.{GENERATOR_SHA256}", sha256(Path(what)))
+        else:
+            named = search("attributes.run_name", what) if "'" not in what else []
+            revision, of = resolve(root, what)
+            result = result_of(root, revision) if revision else None
+            if result is None and not named:
+                raise UserError(
+                    f"{what}: leads to no generator; give a file, a DVC experiment, or a git revision whose dvc.lock "
+                    "lists one, or the name of a run."
+                )
+            runs = _of_result(search, what, result, of.tags if of else {}) if result else named
+            chosen = {run.info.run_id for run in runs}
+            others = [f"{run.info.run_id} (from {started_from(run)})" for run in named if run.info.run_id not in chosen]
+            if others:
+                print(f"{what}: is also the name of {', '.join(others)}.", file=sys.stderr)
     if not runs:
         store = hidden(str(client.tracking_uri))
         raise UserError(
@@ -195,19 +211,28 @@ def runs_of(root: Path, what: str) -> list[Run]:
     return runs
 
 
-def _locked_md5(root: Path, revision: str) -> str:
-    named = git(root, "for-each-ref", "--format=%(refname)", "refs/exps").stdout.split()
-    reference = next((name for name in named if name.rpartition("/")[2] == revision), revision)
-    lock = git(root, "show", f"{reference}:./dvc.lock")
-    if lock.returncode:
-        raise UserError(f"{revision}: is not known; give a file, a DVC experiment, or a git revision with a dvc.lock.")
-    outs = yaml.safe_load(lock.stdout)["stages"].get("train", {}).get("outs", [])
-    md5 = next((out["md5"] for out in outs if out["path"] == str(GENERATOR)), None)
-    if md5 is None:
-        raise UserError(
-            f"{revision}: its dvc.lock lists no generator; give a revision that was committed after a training."
-        )
-    return str(md5)
+def _of_result(search: Callable[[str, str], list[Run]], what: str, result: Result, own: Mapping[str, str]) -> list[Run]:
+    """The runs of a result: with its evaluation, else of its generator; and if any of them have the tags `own`, those.
+
+    A run of its own that was not evaluated counts as well: if the same bytes were trained twice, DVC evaluates once.
+    """
+    digests = {run.data.tags[GENERATOR_SHA256] for run in search("tags.generator_md5", result.generator)}
+    runs = [run for digest in digests for run in search(f"tags.{GENERATOR_SHA256}", digest)]
+    wanted = result.evaluation
+    if wanted:
+        runs = [run for run in runs if run.data.tags.get(EVALUATION, wanted) == wanted] or runs
+    runs = [run for run in runs if own and own.items() <= run.data.tags.items()] or runs
+    measured = [run for run in runs if run.data.tags.get(EVALUATION) == wanted]
+    if runs and wanted and not measured:
+        print(f"{what}: the run lacks its evaluation; restore this result and run `dcgan sync`.", file=sys.stderr)
+    return measured or runs
+
+
+def started_from(run: Run) -> str:
+    """The baseline of the run's experiment, or its commit, in short."""
+    return next(
+        (run.data.tags[name][:7] for name in (DVC_BASELINE, "git_commit") if name in run.data.tags), "no commit"
+    )
 
 
 @contextlib.contextmanager

@@ -30,7 +30,7 @@ class Run:
     Args:
         spool: folder of runs to be uploaded to one store, see `spool_of`; or None.
         about: description of the run.
-        first: files by name; a run that already has a file of the same name in MLflow keeps that file.
+        first: files by name; once a run has a generator, it keeps the file of the same name that it has in MLflow.
     """
 
     def __init__(self, spool: Path | None, about: Description, first: Mapping[str, bytes] | None = None) -> None:

@@ -32,6 +32,8 @@ MODEL = "generator.safetensors"  # logged as MLflow models
 
 FINGERPRINT, GENERATOR_SHA256, EVALUATION = "fingerprint", "generator_sha256", "evaluation"
 TRAINED_IN = "trained_in"  # tag of an evaluation's run: id of the training's run
+RESTORED = "restored"  # tag of a run that was not logged while it was computed
+DVC_EXPERIMENT, DVC_BASELINE = "dvc_experiment", "dvc_baseline"
 Point = tuple[int, int, dict[str, float]]  # milliseconds since 1970, step, values
 
 
@@ -39,7 +41,8 @@ Point = tuple[int, int, dict[str, float]]  # milliseconds since 1970, step, valu
 class Description:
     """All contents of a run except its files and curves.
 
-    A run that already exists in MLflow keeps its name, parameters, start time and `opened_with`.
+    A run that already exists in MLflow keeps its parameters and start time. Its name and `opened_with` are those of
+    the process that finished it: a training is finished with its generator; name and experiment, with an evaluation.
     """
 
     # Tags by which the run is found, which depend only on its inputs: FINGERPRINT of a training, or GENERATOR_SHA256 of
@@ -56,6 +59,11 @@ class Description:
     registered: dict[str, Any] = field(default_factory=dict)  # arguments of `registry.register`
     status: str = "RUNNING"
     ended: int = 0  # milliseconds since 1970
+
+
+def evaluation_id(metrics: Mapping[str, Any]) -> str:
+    """The identity of an evaluation: a hash of all that metrics.json holds."""
+    return hashlib.sha256(json.dumps(metrics, sort_keys=True).encode()).hexdigest()[:32]
 
 
 def tracking_is_on() -> bool:

@@ -33,14 +33,24 @@ from dcgan.system.errors import UserError
 from dcgan.system.files import sha256
 from dcgan.tracking import models, registry, run_folder
 from dcgan.tracking.connection import EXPERIMENT, connect, database_of, own_files
+from dcgan.tracking.experiments import is_listed
 from dcgan.tracking.private import hidden
-from dcgan.tracking.run_folder import EVALUATION, GENERATOR_SHA256, TRAINED_IN, Description, Point, files
+from dcgan.tracking.run_folder import (
+    DVC_BASELINE,
+    DVC_EXPERIMENT,
+    EVALUATION,
+    GENERATOR_SHA256,
+    RESTORED,
+    TRAINED_IN,
+    Description,
+    Point,
+    files,
+)
 
 logger = logging.getLogger(__name__)
 
 _GRIDS = "fixed_latents"  # MLflow's key of the series of grids
 _SUFFIXES = (".png", "+compressed.webp")  # of the two files that MLflow writes for each grid
-RESTORED = "restored"
 _CLONE_SECONDS = 30
 _BATCH = 1000  # metrics per request, MLflow's limit
 _TEXT = 6000  # characters of a parameter, MLflow's limit
@@ -78,6 +88,7 @@ class Store:
     """
 
     def __init__(self, root: Path) -> None:
+        self._root = root
         self.client, self.experiment = connect(root)
         experiment, own = self.client.get_experiment(self.experiment), own_files(root)
         kept = Path(local_file_uri_to_path(experiment.artifact_location))
@@ -159,7 +170,7 @@ class Store:
         """All items that the run should contain, in the order of upload."""
         known = progress.known
         for name, file in files(folder / run_folder.FIRST):
-            yield name, None, partial(self._artifact, known, name, file, keep=True)
+            yield name, None, partial(self._first, known, name, file)
         if about.restored:
             yield "restored curves", None, partial(self._restored, known, about)
         for name in (run_folder.METRICS, run_folder.LOAD):
@@ -178,15 +189,14 @@ class Store:
         if (folder / run_folder.MODEL).exists():
             yield "models", None, partial(self._models, known, folder / run_folder.MODEL)
         if about.tags:
-            tags = [RunTag(name, value) for name, value in about.tags.items()]
-            yield "tags", str(about.tags), partial(self.client.log_batch, known.run_id, tags=tags)
+            yield "tags", str(about.tags), partial(self._tags, known, about)
         if about.registered:
             yield "registered model", None, partial(self._register, known, about)
         if over:
             yield "end", None, partial(self._end, known, about)
 
     def _opened(self, about: Description) -> _Known:
-        """Finds or creates the run, and adds the parameters and tags that it lacks."""
+        """Finds or creates the run, and adds the parameters that it lacks."""
         identity, params, client = about.identity, about.params, self.client
         run = self._find(identity)
         if run is None:
@@ -199,17 +209,42 @@ class Store:
             elif digest:
                 tags[RESTORED] = "true"
             run = client.create_run(self.experiment, about.started, tags, about.name)
-        elif GENERATOR_SHA256 not in run.data.tags:  # a training that is resumed
-            client.update_run(run.info.run_id, "RUNNING")
+        else:
+            self._hand_over(run, about)
         # Parameters outside the fingerprint may have changed since the training was interrupted; the run keeps its own.
         wanted = {name: value for name, value in (params | about.settings).items() if name not in run.data.params}
-        tags = about.opened_with | {name: value for name, value in identity.items() if name == EVALUATION}
         client.log_batch(
             run.info.run_id,
             params=[Param(name, value[:_TEXT]) for name, value in wanted.items()],
-            tags=[RunTag(name, value) for name, value in tags.items() if name not in run.data.tags],
+            tags=[RunTag(name, value) for name, value in identity.items() if name == EVALUATION],
         )
         return self._known.setdefault(run.info.run_id, _Known(run.info.run_id))
+
+    def _hand_over(self, run: Run, about: Description) -> None:
+        """Gives a run that others left unfinished the name and the tags of the process that goes on with it.
+
+        A training without a generator is unfinished. So is a run without an evaluation, but only its name and its
+        experiment change, and not if DVC lists the experiment: the generator was made as the other tags say.
+        """
+        tags, new, known_as = run.data.tags, about.opened_with, (DVC_EXPERIMENT, DVC_BASELINE)
+        if GENERATOR_SHA256 not in tags:
+            self.client.update_run(run.info.run_id, "RUNNING", about.name)
+        elif EVALUATION in about.identity and EVALUATION not in tags:
+            old, new = ({name: which.get(name, "") for name in known_as} for which in (tags, new))
+            if old == new or is_listed(self._root, *old.values()):
+                return
+            self.client.update_run(run.info.run_id, name=about.name)
+        else:
+            return
+        for name in known_as:
+            if name in tags and not new.get(name):
+                self.client.delete_tag(run.info.run_id, name)
+        self.client.log_batch(run.info.run_id, tags=[RunTag(name, value) for name, value in new.items() if value])
+
+    def _tags(self, known: _Known, about: Description) -> None:
+        if GENERATOR_SHA256 in about.tags:  # elsewhere, somebody may have gone on with the same training meanwhile
+            self._hand_over(self.client.get_run(known.run_id), about)
+        self.client.log_batch(known.run_id, tags=[RunTag(name, value) for name, value in about.tags.items()])
 
     def _find(self, identity: Mapping[str, str]) -> Run | None:
         """The run with this identity, or None.
@@ -282,11 +317,15 @@ class Store:
                 grids[int(name.split("+")[2])] = None if whole else name
         return grids
 
-    def _artifact(self, known: _Known, name: str, file: Path, keep: bool = False) -> None:
-        """Logs a file as an artifact; with `keep`, an existing artifact of this name is not replaced."""
-        folder = str(Path(name).parent) if "/" in name else None
-        if not (keep and any(item.path == name for item in self.client.list_artifacts(known.run_id, folder))):
-            self.client.log_artifact(known.run_id, str(file), folder)
+    def _artifact(self, known: _Known, name: str, file: Path) -> None:
+        self.client.log_artifact(known.run_id, str(file), str(Path(name).parent) if "/" in name else None)
+
+    def _first(self, known: _Known, name: str, file: Path) -> None:
+        """Logs a file as an artifact; once there is a generator, an existing artifact of this name is kept."""
+        finished = GENERATOR_SHA256 in self.client.get_run(known.run_id).data.tags
+        existing = self.client.list_artifacts(known.run_id, str(Path(name).parent)) if finished else []
+        if not any(item.path == name for item in existing):
+            self._artifact(known, name, file)
 
     def _dataset(self, known: _Known, about: Mapping[str, str]) -> None:
         dataset = Dataset(about["name"], about["digest"], "local", about["source"], profile=about["profile"])
