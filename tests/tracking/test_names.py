@@ -11,9 +11,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from dvc.exceptions import DvcException  # type: ignore[import-untyped]
-from dvc.repo import Repo  # type: ignore[import-untyped]
-from dvc.scm import resolve_rev  # type: ignore[import-untyped]
+from dvc.exceptions import DvcException
+from dvc.repo import Repo
+from dvc.scm import resolve_rev
 from mlflow import MlflowClient
 from mlflow.entities import Run as Found
 from project import Project
