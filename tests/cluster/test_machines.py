@@ -101,7 +101,7 @@ def copied(project: Project, folder: Path) -> Project:
     shutil.copytree(
         project.folder, copy.folder, symlinks=True, ignore=shutil.ignore_patterns("mlflow.db", "mlartifacts")
     )
-    copy.env["OMP_NUM_THREADS"] = "1"
+    copy.env |= {"OMP_NUM_THREADS": "1", "DCGAN_CHECKPOINT_MINUTES": "0.05"}
     return copy
 
 

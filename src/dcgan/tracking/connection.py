@@ -11,11 +11,15 @@ import mlflow
 from mlflow.exceptions import MlflowException
 from sqlalchemy import URL, make_url
 
+from dcgan.system.errors import UserError
+
 logging.getLogger("mlflow").setLevel(logging.ERROR)
 logging.getLogger("alembic").setLevel(logging.ERROR)
 
 EXPERIMENT = "dcgan"
 _KIND = {"mlflow.experimentKind": "custom_model_development"}  # marks an experiment for training, not for generative AI
+
+_SECONDS = 120  # to wait for another process that creates the store, which takes seconds
 
 
 def connect(root: Path) -> tuple[mlflow.MlflowClient, str]:
@@ -24,6 +28,9 @@ def connect(root: Path) -> tuple[mlflow.MlflowClient, str]:
     Args:
         root: root of the main project. The default store is its SQLite file `mlflow.db`, with artifacts in
             `mlartifacts/`; MLFLOW_TRACKING_URI selects another store.
+
+    Raises:
+        UserError: another process has been creating the store for minutes.
     """
     named = os.environ.get("MLFLOW_TRACKING_URI")
     uri = address(root)
@@ -33,20 +40,28 @@ def connect(root: Path) -> tuple[mlflow.MlflowClient, str]:
     else:  # the next caller would take it for the user's choice
         os.environ.pop("MLFLOW_TRACKING_URI", None)
     # Two processes that create the database at the same time could leave it half migrated.
-    with filelock.FileLock((database_of(uri) or root / "mlflow").with_suffix(".lock"), timeout=60):
-        client = mlflow.MlflowClient(uri)
+    lock = (database_of(uri) or root / "mlflow").with_suffix(".lock")
+    try:
+        with filelock.FileLock(lock, timeout=_SECONDS):
+            return _experiment(uri)
+    except filelock.Timeout:
+        raise UserError(f"{lock}: another process is creating the store; run the command again later.") from None
+
+
+def _experiment(uri: str) -> tuple[mlflow.MlflowClient, str]:
+    client = mlflow.MlflowClient(uri)
+    experiment = client.get_experiment_by_name(EXPERIMENT)
+    if experiment:
+        return client, experiment.experiment_id
+    database = database_of(uri)
+    location = database.with_name("mlartifacts").as_uri() if database else None  # else where the server puts them
+    try:
+        return client, client.create_experiment(EXPERIMENT, location, _KIND)
+    except MlflowException:  # another machine created it first
         experiment = client.get_experiment_by_name(EXPERIMENT)
-        if experiment:
-            return client, experiment.experiment_id
-        database = database_of(uri)
-        location = database.with_name("mlartifacts").as_uri() if database else None  # else where the server puts them
-        try:
-            return client, client.create_experiment(EXPERIMENT, location, _KIND)
-        except MlflowException:  # another machine created it first
-            experiment = client.get_experiment_by_name(EXPERIMENT)
-            if experiment is None:
-                raise
-            return client, experiment.experiment_id
+        if experiment is None:
+            raise
+        return client, experiment.experiment_id
 
 
 def address(root: Path) -> str:
