@@ -67,7 +67,8 @@ def _attempt(file: Path, count: int | None, stop: Callable[[], int | None]) -> i
     left = {path.name: path for path in file.parent.iterdir()}
     if status == 0 and "finished" in left:
         return 0
-    failure = json.loads(left["error.json"].read_bytes()) if "error.json" in left else {}
+    errors = sorted(name for name in left if name.startswith("error-"))
+    failure = json.loads(left[errors[0]].read_bytes()) if errors else {}
     if signal := stop() or failure.get("signal"):
         raise Interrupted(signal)
     if failure:

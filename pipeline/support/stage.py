@@ -75,4 +75,4 @@ def _end(sentence: str) -> NoReturn:
 
 def _tell_stage(failure: Mapping[str, Any]) -> None:
     if RANK_FILE:
-        write_json(RANK_FILE.with_name("error.json"), failure)
+        write_json(RANK_FILE.with_name(f"error-{os.environ.get('RANK', os.getpid())}.json"), failure)

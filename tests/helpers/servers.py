@@ -6,10 +6,11 @@ import os
 import signal
 import socket
 import subprocess
+import sys
 import time
 import urllib.request
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 
 
@@ -38,3 +39,11 @@ def running(
     finally:
         os.killpg(process.pid, end)
         process.wait()
+
+
+def mlflow_server(root: Path, port: int) -> AbstractContextManager[None]:
+    """A tracking server with its files in `root`, killed at the end of the block."""
+    command = [sys.executable, "-m", "mlflow", "server", "--host", "127.0.0.1", "--port", str(port), "--workers", "1"]
+    command += ["--backend-store-uri", f"sqlite:///{root / 'mlflow.db'}"]
+    command += ["--artifacts-destination", str(root / "files")]
+    return running(command, f"http://127.0.0.1:{port}/health", root, end=signal.SIGKILL)

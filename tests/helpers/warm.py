@@ -25,6 +25,8 @@ import torch.distributed.elastic.rendezvous.c10d_rendezvous_backend, torch.nn.ut
 import mlflow, mlflow.store.tracking.sqlalchemy_store, mlflow.tracking, mlflow.system_metrics.metrics.gpu_monitor
 import mlflow.store.model_registry.sqlalchemy_store, mlflow.pyfunc, mlflow.pytorch, mlflow.utils.requirements_utils
 import torch.export._trace
+import dvc.cli.parser, dvc.repo.reproduce, dvc.repo.index, dvc.repo.plots, dvc.repo.artifacts, dvc.utils.hydra
+import dvc.repo.experiments.queue.celery, dvc.repo.experiments.show, dulwich.porcelain, dvc_task.app
 
 logging.root.handlers.clear()  # some library has set one up, and then a stage could not
 logging.root.setLevel(logging.WARNING)

@@ -14,6 +14,7 @@ import pytest
 import torch
 from mlflow import MlflowClient
 from mlflow.entities import Run as Found
+from servers import free_port, mlflow_server
 
 from dcgan import networks
 from dcgan.__main__ import main
@@ -107,6 +108,33 @@ def test_clones_that_log_the_same_training_to_one_store_at_once_have_one_run(
     (run,) = runs(uri)
     history = MlflowClient(uri).get_metric_history(run.info.run_id, "d_loss")
     assert sorted(point.step for point in history) == [1, 2]
+
+
+@pytest.mark.long
+def test_clones_that_log_the_same_training_to_one_server_at_once_have_one_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    port, clones = free_port(), [tmp_path / name for name in "abc"]
+    uri = f"http://127.0.0.1:{port}"
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", uri)
+    for clone in clones:
+        for step in (1, 2):
+            log(clone, step=step)
+    with mlflow_server(tmp_path, port):
+        started = [
+            subprocess.Popen([sys.executable, "-c", UPLOAD, str(clone)], stderr=subprocess.PIPE) for clone in clones
+        ]
+        said = [process.communicate()[1].decode() for process in started]
+        waited = [process.returncode != 0 for process in started]
+        assert sum(waited) < len(clones), said
+        for clone, had_to_wait, text in zip(clones, waited, said, strict=True):
+            assert not had_to_wait or "a clone of this project is logging the run f1, too" in text
+            assert send(clone)
+        (run,) = runs(uri)
+        client = MlflowClient(uri)
+        history = client.get_metric_history(run.info.run_id, "d_loss")
+        assert sorted(point.step for point in history) == [1, 2] and run.info.status == "FINISHED"
+        assert not [tag for tag in client.get_experiment(run.info.experiment_id).tags if tag.startswith("logging-")]
 
 
 @pytest.mark.parametrize("gone", ["run", "model"])

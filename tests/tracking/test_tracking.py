@@ -11,7 +11,6 @@ import subprocess
 import sys
 import threading
 import time
-from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +24,7 @@ from mlflow.exceptions import MlflowException
 from mlflow.protos.databricks_pb2 import PERMISSION_DENIED
 from PIL import Image
 from project import ROOT
-from servers import free_port, running
+from servers import free_port, mlflow_server
 from warm import warm
 
 from dcgan import networks
@@ -391,14 +390,6 @@ def test_the_champion_is_the_nearest_of_its_protocol(root: Path, generator: Path
 # Failures.
 
 
-def server(root: Path, port: int) -> AbstractContextManager[None]:
-    """A tracking server, killed at the end of the block."""
-    command = [sys.executable, "-m", "mlflow", "server", "--host", "127.0.0.1", "--port", str(port), "--workers", "1"]
-    command += ["--backend-store-uri", f"sqlite:///{root / 'mlflow.db'}"]
-    command += ["--artifacts-destination", str(root / "files")]
-    return running(command, f"http://127.0.0.1:{port}/health", root, end=signal.SIGKILL)
-
-
 @pytest.mark.long
 def test_a_server_that_is_killed_and_started_again_has_the_whole_run_in_the_end(
     root: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
@@ -408,14 +399,14 @@ def test_a_server_that_is_killed_and_started_again_has_the_whole_run_in_the_end(
     with training(root).open() as run:
         run.metrics(1, {"d_loss": 1.0})
         assert not send(root)  # down at the start
-        with server(root, port):
+        with mlflow_server(root, port):
             run.metrics(2, {"d_loss": 2.0})
             assert send(root)
         run.metrics(3, {"d_loss": 3.0})
         run.grid(3, np.zeros((8, 8, 3), np.uint8))
         assert not send(root)  # down in the middle
     assert not send(root) and waits(root) == 1  # and at the end
-    with server(root, port):
+    with mlflow_server(root, port):
         assert send(root)
     (found,) = runs(client_of(root))
     assert curve(client_of(root), found) == [(1, 1.0), (2, 2.0), (3, 3.0)] and found.info.status == "FINISHED"

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import logging
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -11,7 +10,6 @@ from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 
-import filelock
 import mlflow
 import requests
 from mlflow.entities import (
@@ -32,7 +30,8 @@ from PIL import Image
 from dcgan.system.errors import UserError
 from dcgan.system.files import sha256
 from dcgan.tracking import models, registry, run_folder
-from dcgan.tracking.connection import EXPERIMENT, connect, database_of, own_files
+from dcgan.tracking.clones import Clones
+from dcgan.tracking.connection import EXPERIMENT, connect, own_files
 from dcgan.tracking.experiments import is_listed
 from dcgan.tracking.private import hidden
 from dcgan.tracking.run_folder import (
@@ -51,7 +50,6 @@ logger = logging.getLogger(__name__)
 
 _GRIDS = "fixed_latents"  # MLflow's key of the series of grids
 _SUFFIXES = (".png", "+compressed.webp")  # of the two files that MLflow writes for each grid
-_CLONE_SECONDS = 30
 _BATCH = 1000  # metrics per request, MLflow's limit
 _TEXT = 6000  # characters of a parameter, MLflow's limit
 # Error codes of requests that a store would refuse again. Requests with other codes may succeed later, such as a failed
@@ -109,7 +107,7 @@ class Store:
         self._known: dict[str, _Known] = {}  # by run
         self._progress: dict[Path, _Progress] = {}  # by folder
         self._warned: set[str] = set()
-        self._locks: dict[str, filelock.BaseFileLock] = {}  # see `_wait_for_clones`
+        self._clones = Clones(self.client, self.experiment, root)
 
     def upload(self, folder: Path) -> bool:
         """Uploads what the folder contains and MLflow lacks; repeated uploads, even by other senders, add nothing.
@@ -126,34 +124,16 @@ class Store:
         self._try(f"the run in {folder}", lambda: self._upload(folder, run_folder.describe(folder), over))
         return over
 
-    def _wait_for_clones(self, about: Description) -> None:
-        """Locks the run in a SQLite store that is shared, and first waits while a clone of the project uploads it.
-
-        Raises:
-            TimeoutError: it took longer than _CLONE_SECONDS.
-        """
-        database = database_of(str(self.client.tracking_uri)) if os.environ.get("MLFLOW_TRACKING_URI") else None
-        if database is None:
-            return
-        identity = sorted((name, value) for name, value in about.identity.items() if name != EVALUATION)
-        name = hashlib.sha256(str(identity).encode()).hexdigest()[:16]
-        folder = database.with_name(f"{database.name}.locks")
-        folder.mkdir(exist_ok=True)
-        lock = self._locks.setdefault(name, filelock.FileLock(folder / name, timeout=_CLONE_SECONDS))
-        try:
-            if not lock.is_locked:
-                lock.acquire()  # until this process ends
-        except filelock.Timeout:
-            raise TimeoutError(f"a clone of this project is logging the run {about.name}, too") from None
-
     def _upload(self, folder: Path, about: Description, over: bool) -> None:
-        self._wait_for_clones(about)
+        self._clones.hold(about)
         progress = self._progress.get(folder) or _Progress(self._opened(about))
         self._progress[folder] = progress
         for what, which, upload in self._items(folder, about, progress, over):
             if (what, which) not in progress.done:
                 self._try(f"{what} of {about.name}", upload)
                 progress.done.add((what, which))
+        if over:
+            self._clones.leave(about)
 
     def _try(self, what: str, act: Callable[[], object]) -> None:
         try:

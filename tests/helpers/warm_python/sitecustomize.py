@@ -15,7 +15,8 @@ _MODULES = ("dcgan", "dcgan.tracking.sender", "torch.distributed.run")
 def _is_known(words: list[str]) -> bool:
     if words[:1] == ["-m"]:
         return words[1] in _MODULES or words[1].startswith("pipeline.")
-    return bool(words) and words[0].endswith(".py")
+    dvc = os.environ.get("WARM_DVC") and words[:1] and words[0].endswith("/dvc")
+    return bool(dvc or (words and words[0].endswith(".py")))
 
 
 def _hand_over(address: str, options: list[str], words: list[str]) -> None:
