@@ -8,6 +8,7 @@ VENV ?= .venv
 PYTHON ?= python3
 PORT ?= 5000
 BIN := $(abspath $(VENV))/bin
+PIP = $(BIN)/python -m pip install --disable-pip-version-check --quiet --no-compile $(PIP_OPTIONS)
 # A checksum, so that the environment is rebuilt when these files change, whatever their modification times.
 INSTALLED := $(VENV)/.installed-$(shell cat requirements.txt pyproject.toml | cksum | cut -d' ' -f1)
 export PATH := $(BIN):$(PATH)
@@ -15,6 +16,8 @@ export PATH := $(BIN):$(PATH)
 export PYTHONPATH := $(CURDIR)/src
 export MLFLOW_DISABLE_TELEMETRY := true
 export DO_NOT_TRACK := true
+# What Python compiles is kept, as usual: otherwise each stage would compile the thousands of modules that it imports.
+unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
 .PHONY: help install repro test test-long test-cluster lint format ui bench
@@ -27,11 +30,10 @@ install: $(INSTALLED) ## Create the environment in .venv (PYTHON=python3.13 for 
 $(INSTALLED):
 	@$(PYTHON) -c 'import sys; sys.exit("Python 3.11 or newer is needed; name one: make PYTHON=/path/to/python3" if sys.version_info < (3, 11) else 0)'
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --disable-pip-version-check --quiet --no-compile $(PIP_OPTIONS) -r requirements.txt
-	@# On all cores, since pip would use only one, and without the packages' own tests, a fifth of the files. Errors are
-	@# ignored: some packages contain templates that are not Python.
-	@$(BIN)/python -m compileall -q -j 0 -x '/tests?/' $(VENV)/lib >/dev/null || true
-	$(BIN)/python -m pip install --disable-pip-version-check --quiet --no-deps --editable .
+	@# Two at a time: torch with its GPU libraries takes as long as all other packages.
+	@sed -n '1,/^$$/p' requirements.txt >$(VENV)/torch.txt && sed '1,/^$$/d' requirements.txt >$(VENV)/others.txt
+	$(PIP) -r $(VENV)/torch.txt & $(PIP) --no-deps -r $(VENV)/others.txt; others=$$?; wait $$! && exit $$others
+	$(PIP) --no-deps --no-build-isolation --editable .
 	@rm -f $(VENV)/.installed-*
 	@touch $@
 

@@ -11,7 +11,9 @@ from typing import Any
 
 import pytest
 import yaml
+from packaging.requirements import Requirement
 from packaging.specifiers import SpecifierSet
+from packaging.utils import canonicalize_name
 from project import ROOT
 
 from dcgan import params
@@ -232,3 +234,21 @@ def test_every_pinned_package_can_be_installed_on_the_oldest_python_that_is_prom
 def test_what_is_installed_is_what_is_pinned() -> None:
     pins = dict(line.split("==") for line in (ROOT / "requirements.txt").read_text().splitlines() if "==" in line)
     assert pins == {name: importlib.metadata.version(name).partition("+")[0] for name in pins}
+
+
+def test_what_torch_needs_is_pinned_beside_it_since_both_parts_are_installed_at_once() -> None:
+    first, others = (ROOT / "requirements.txt").read_text().split("\n\n")
+    needed = {"torch", "torchvision"}
+    while more := {name for package in needed for name in _required(package)} - needed:
+        needed |= more
+    pinned = {canonicalize_name(line.split("==")[0]) for line in first.splitlines() if "==" in line}
+    also = {name for name in needed if f"\n{name}==" in f"\n{others}".lower().replace("_", "-")}
+    assert pinned <= needed and not also
+    assert all(name.startswith(("cuda-", "nvidia-", "triton")) for name in needed - pinned)
+
+
+def _required(package: str) -> set[str]:
+    """What a package needs on Linux, without its extras."""
+    requirements = [Requirement(text) for text in importlib.metadata.requires(package) or []]
+    here = {"platform_system": "Linux", "extra": ""}
+    return {canonicalize_name(r.name) for r in requirements if r.marker is None or r.marker.evaluate(here)}
