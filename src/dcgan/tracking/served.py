@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sys
-import warnings
 from pathlib import Path
 from typing import Any
 
@@ -14,11 +13,11 @@ from mlflow.exceptions import MlflowException
 from mlflow.models import set_model
 
 from dcgan import networks, sampling
+from dcgan.data.images import Pixels
 from dcgan.system import hardware
 
 MOST = 1024  # pictures per request
 _BYTES = 64  # of a request per number of a latent, plus 64 kB for the rest
-warnings.filterwarnings("ignore", message=".*Add type hints")  # MLflow would derive the signature from type hints
 
 
 class FaceModel(mlflow.pyfunc.PythonModel):  # type: ignore[misc]
@@ -34,7 +33,12 @@ class FaceModel(mlflow.pyfunc.PythonModel):  # type: ignore[misc]
         if "mlflow.pyfunc.scoring_server.app" in sys.modules:
             _limit_requests(_BYTES * (MOST * self.generator.settings.nz + 1000))
 
-    def predict(self, context, model_input, params=None):  # type: ignore[no-untyped-def]
+    def predict(
+        self,
+        context: mlflow.pyfunc.PythonModelContext,
+        model_input: np.ndarray,  # MLflow accepts no other array type
+        params: dict[str, Any] | None = None,
+    ) -> Pixels:
         latents, count = np.asarray(model_input), (params or {}).get("count", 0)
         if count and latents.size:
             raise _refusal('both latents and "count" are given; give latents, or "count" with the inputs [[]]')
