@@ -10,6 +10,7 @@ import pytest
 from torch.distributed import HashStore  # type: ignore[attr-defined]
 
 from dcgan.system import interfaces
+from dcgan.system.errors import UserError
 
 LOOPBACK = next(
     name for name, found in psutil.net_if_addrs().items() if any(each.address == "127.0.0.1" for each in found)
@@ -27,6 +28,16 @@ def test_ranks_of_one_machine_use_its_loopback(monkeypatch: pytest.MonkeyPatch, 
     interfaces.choose_interface(store, 0, 2)
     chosen = [os.environ[name] for name in ("GLOO_SOCKET_IFNAME", "NCCL_SOCKET_IFNAME")]
     assert chosen == [LOOPBACK, LOOPBACK]
+
+
+def test_a_rank_that_no_interface_leads_to_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("GLOO_SOCKET_IFNAME", "")
+    monkeypatch.delenv("NCCL_SOCKET_IFNAME", raising=False)
+    monkeypatch.setenv("MASTER_ADDR", "127.0.0.1")
+    store = HashStore()
+    store.set("address 1", "255.255.255.255")  # the system refuses to send there
+    with pytest.raises(UserError, match=r"^255\.255\.255\.255: .* no route .* in GLOO_SOCKET_IFNAME and NCCL"):
+        interfaces.choose_interface(store, 0, 2)
 
 
 def test_the_users_choice_stays(monkeypatch: pytest.MonkeyPatch) -> None:

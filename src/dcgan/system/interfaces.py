@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING
 
 import psutil
 
+from dcgan.system.errors import UserError
+
 if TYPE_CHECKING:
     from torch.distributed.distributed_c10d import Store
 
@@ -41,6 +43,9 @@ def choose_interface(store: Store, rank: int, count: int) -> None:
     Args:
         store: the store of all ranks, at MASTER_ADDR and MASTER_PORT.
         rank: this rank; each of the `count` ranks calls this function.
+
+    Raises:
+        UserError: no interface leads to the other machine's rank.
     """
     own = {
         address.address.partition("%")[0]: name
@@ -51,7 +56,16 @@ def choose_interface(store: Store, rank: int, count: int) -> None:
     store.set(f"address {rank}", mine)
     all_ranks = [store.get(f"address {number}").decode() for number in range(count)]
     other = next((address for address in all_ranks if address not in own), mine)
-    if interface := own.get(_local_address(other)):
+    if all(os.environ.get(choice) for choice in _CHOICES):
+        return
+    try:
+        address = _local_address(other)
+    except OSError:
+        raise UserError(
+            f"{other}: this machine has no route to this address of another rank; check the network, or name the "
+            f"interface to use in {' and '.join(_CHOICES)}."
+        ) from None
+    if interface := own.get(address):
         for choice in _CHOICES:
             os.environ.setdefault(choice, interface)
 
