@@ -28,7 +28,9 @@ class Archive:
             zipfile.BadZipFile: the file is not a zip file.
         """
         with zipfile.ZipFile(path) as opened:
-            self._members = {info.filename: info for info in opened.infolist()}
+            members = opened.infolist()
+        self.names = [info.filename for info in members if not info.is_dir()]  # one that is there twice is read once
+        self._members = {info.filename: info for info in members}
         self._file = path.open("rb")
         self._size = path.stat().st_size
 
@@ -61,3 +63,18 @@ class Archive:
         if len(data) != info.file_size or isal_zlib.crc32(data) != info.CRC:
             raise ValueError("it is damaged in the archive: wrong length or checksum")
         return data
+
+
+class LooseFiles:
+    """The files of a folder, read as an `Archive` is."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+
+    def read(self, name: str) -> bytes:
+        """Returns the bytes of the file `name`, relative to the folder; raises ValueError if it cannot be read."""
+        try:
+            with (self._folder / name).open("rb", buffering=0) as file:
+                return file.read()
+        except OSError as error:
+            raise ValueError(f"it cannot be read: {error.strerror}") from None

@@ -20,10 +20,10 @@ import numpy.typing as npt
 import pandas as pd
 import torch
 
-from dcgan.data.archives import Archive
+from dcgan.data.archives import Archive, LooseFiles
 from dcgan.data.decoding import shrink, square
 from dcgan.data.images import Pixels
-from dcgan.data.index import SPLITS, read_index
+from dcgan.data.index import PLACE, SPLITS, read_index
 from dcgan.system.errors import UserError
 from dcgan.system.processor import cores
 from dcgan.system.progress import progress
@@ -52,7 +52,7 @@ class Cropped(NamedTuple):
 class _Job(NamedTuple):
     """Where the pictures of a split are, how to crop them, and where to write the faces."""
 
-    archives: dict[str, Archive]  # by file name
+    archives: dict[str, Archive | LooseFiles]  # by file name; empty: the loose files
     array: Path  # the .npy file of the faces
     begin: int  # offset of the split's first face in that file, in bytes
     crop_size: int | None
@@ -78,11 +78,12 @@ def pack(
     Raises:
         UserError: there are no pictures, or more than `max_bad_fraction` of them cannot be used.
     """
-    pictures, _ = read_index(raw)
+    pictures, source = read_index(raw)
     if pictures.empty:
         raise UserError("dataset: it holds no pictures; choose another data set.")
     faces.mkdir(parents=True)
-    archives = {name: _open(raw / name) for name in pictures["archive"].unique()}
+    folder = Path(source.folder) if source.folder else raw
+    archives = {name: _open(folder / name) if name else LooseFiles(folder) for name in pictures["archive"].unique()}
     array, shape = faces / "faces.npy", (image_size, image_size, nc)
     begin = _create(array, (len(pictures), *shape))
     cropped, parts, bad = {}, [], []
@@ -111,7 +112,7 @@ def pack(
     good = np.array([isinstance(result, bytes) for split in SPLITS for result in cropped[split].results], bool)
     if not good.all():
         _keep(array, good)
-    table = pd.concat(parts)[good].drop(columns=["archive", "problem"])
+    table = pd.concat(parts)[good].drop(columns=["archive", "problem", *PLACE], errors="ignore")
     table.to_parquet(faces / "faces.parquet", index=False)
     return cropped
 
@@ -146,7 +147,8 @@ def _pack_split(pool: concurrent.futures.Executor, job: _Job, rows: pd.DataFrame
 def _portions(pool: concurrent.futures.Executor, job: _Job, rows: pd.DataFrame) -> Iterator[Cropped]:
     """Yields the results of the workers, in the order of `rows`; only a few wait at a time."""
     waiting: list[concurrent.futures.Future[Cropped]] = []
-    members = list(zip(rows["archive"], rows["file"], rows["problem"], strict=True))
+    places = rows["member"] if "member" in rows else rows["file"]
+    members = list(zip(rows["archive"], places, rows["problem"], strict=True))
     for start in range(0, len(members), _CHUNK):
         waiting.append(pool.submit(_crop, job, start, members[start : start + _CHUNK]))
         if len(waiting) > 4 * cores():
@@ -156,7 +158,7 @@ def _portions(pool: concurrent.futures.Executor, job: _Job, rows: pd.DataFrame) 
 
 
 def _crop(job: _Job, start: int, members: list[tuple[str, str, str]]) -> Cropped:
-    """Writes the faces of members (archive, file, problem) to the rows from `start` on; unusable pictures are black."""
+    """Writes the faces of members (archive, member, problem) to the rows from `start` on; black if unusable."""
     block = np.zeros((len(members), *job.shape), np.uint8)
     results: list[bytes | str] = [problem for _, _, problem in members]
 

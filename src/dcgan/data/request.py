@@ -5,6 +5,15 @@ from __future__ import annotations
 from pathlib import Path
 from typing import NamedTuple
 
+import pandas as pd
+
+
+class Linked(NamedTuple):
+    """A folder outside the project that the user has named, and what it holds."""
+
+    folder: Path
+    files: pd.DataFrame  # file (relative, with /), size, mtime_ns, sha256, problem (empty: it is a picture)
+
 
 class Request(NamedTuple):
     """The arguments of every source's `bring`; a source uses those that it needs."""
@@ -15,3 +24,4 @@ class Request(NamedTuple):
     folder: Path  # the user's own pictures
     inventory: Path  # list of the user's own pictures
     mirror: str | None  # address of the user's own server with the published files
+    linked: Linked | None = None  # the folder that the user has named, if any
