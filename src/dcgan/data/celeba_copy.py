@@ -105,12 +105,17 @@ class Copy:
         Raises:
             UserError: a list cannot be read, or has changed since the folder was linked.
         """
-        found = []
+        return [(place.shown, self._list(place)) for place in self._named(stem)]
+
+    def has(self, stem: str) -> bool:
+        """Whether there is a list whose name begins with `stem`."""
+        return any(self._named(stem))
+
+    def _named(self, stem: str) -> Iterator[Place]:
         for place in self._files:
             name = _base(place.member).lower()
             if name.startswith(stem.lower()) and name.endswith((".txt", ".csv")):
-                found.append((place.shown, self._list(place)))
-        return found
+                yield place
 
     def _list(self, place: Place) -> bytes:
         path = self.folder / place.shown
@@ -143,13 +148,13 @@ class Copy:
                 groups[place.archive, _parent(place.member)].append((name, place))
             elif _PICTURE.fullmatch(place.member):
                 strange.append(place)
-        remarks = [_number(strange, "in no list")] if strange else []
+        remarks = [f"{len(strange):,} pictures are in no list (the first: {strange[0].shown})"] if strange else []
         places: dict[str, list[Place]] = defaultdict(list)
         odd: list[str] = []
         for _, group in sorted(groups.items(), key=lambda item: (-len(item[1]), item[0])):
             if problem := self._other_size([place for _, place in group]):
                 odd.append(problem)
-                remarks.append(f"{len(group):,} in {group[0][1].folder} are not aligned pictures ({problem})")
+                remarks.append(f"{len(group):,} pictures in {group[0][1].folder} are not used: {problem}")
                 continue
             for name, place in group:
                 places[name].append(place)
@@ -193,7 +198,7 @@ class Copy:
                 first = first._replace(problem=f"there are several with other bytes: {both}")
             chosen[name] = first
         if several:
-            remarks.append(f"{len(several):,} there more than once (the first: {min(several)})")
+            remarks.append(f"{len(several):,} pictures are there more than once (the first: {min(several)})")
         return Pictures(chosen, digest_of(self.readers, chosen), remarks)
 
 
@@ -246,10 +251,6 @@ def digest_of(readers: Mapping[str, Archive | LooseFiles], places: Mapping[str, 
         for name, one in zip(names, progress(ordered, len(names), "hashing", "pictures"), strict=True):
             total.update(f"{name} {one}\n".encode())
     return total.hexdigest()
-
-
-def _number(places: Sequence[Place], what: str) -> str:
-    return f"{len(places):,} {what} (the first: {places[0].shown})"
 
 
 def _hidden(file: str) -> bool:

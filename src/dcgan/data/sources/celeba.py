@@ -214,7 +214,7 @@ def prepare_copy(
     pictures = copy.pictures(attributes.names | partition.names)
     if apart:
         others = [file for file in files if file.name not in (ARCHIVE, *_LISTS)]
-        _fetch_others([file for file in others if not copy.lists(Path(file.name).stem)], downloads, patience)
+        _fetch_others([file for file in others if not copy.has(Path(file.name).stem)], downloads, patience)
     rows = _rows(attributes, partition, pictures.places, str(linked.folder))
     remarks = [*_disagreements(rows, lists), *pictures.remarks, *copy.remarks]
     archives = {place.archive for place in pictures.places.values()}
