@@ -43,16 +43,16 @@ class Published(NamedTuple):
         return self.root / "downloads"
 
 
-def cropped(raw: Path, max_bad_fraction: float = 0.1) -> tuple[dict[str, bytes], dict[str, Any]]:
-    """The files in data/faces, and the data card."""
+Taken = tuple[dict[str, bytes], dict[str, Any]]  # the files in data/faces, and the data card
+
+
+def cropped(raw: Path, max_bad_fraction: float = 0.1) -> Taken:
     faces = raw.with_name(f"{raw.name} faces")
     found = packing.pack(raw, faces, None, 32, 3, max_bad_fraction)
     return contents(faces), data_card.describe(raw, faces, found, {})
 
 
-def taken(
-    known: Published, folder: Path, raw: Path, limit: int | None = None
-) -> tuple[dict[str, bytes], dict[str, Any]]:
+def taken(known: Published, folder: Path, raw: Path, limit: int | None = None) -> Taken:
     """The faces of a linked folder, and the data card; nothing is written into the folder."""
     link = linked(folder)
     celeba.prepare_copy(link, known.downloads, raw, limit, known.files, HASTY)
@@ -170,9 +170,9 @@ SENTENCES: dict[str, tuple[Fault, str]] = {
     "a damaged zip": (only("a.zip", zipped({"000001.jpg": b""})[:-9]), "a.zip cannot be read: it is not a zip file"),
     "half the folder": (without(*range(1, 7)), "max_bad_fraction: 6 of 12 pictures .*000001.jpg: it is not in "),
     "half a list": (edited(ATTRIBUTES, lambda text: text[: len(text) // 2]), "max_bad_fraction: . of 12"),
-    "pictures in the wild as 7z": (only("img_celeba.7z.001", b"7z"), "img_celeba.7z.001 holds the pictures in the wild"),
+    "pictures in the wild as 7z": (only("img_celeba.7z.001", b"7z"), "holds the pictures in the wild"),
     "pictures in the wild": (lambda copy: (only("x", b"")(copy), in_the_wild(copy)), "has 90x50 pixels, not 178x218"),
-    "a tar": (only("img_align_celeba.tar.gz", b"x"), "img_align_celeba.tar.gz is an archive that is not read; unpack it"),
+    "a tar": (only("img_align_celeba.tar.gz", b"x"), "celeba.tar.gz is an archive that is not read; unpack"),
     "a zip in a zip": (only("a.zip", zipped({"b.zip": b""})), "a.zip: b.zip is an archive that is not read; unpack it"),
     "another's zip": (only("voc.zip", zipped(others((90, 50)))), "voc.zip/JPEGImages/000001.jpg has 90x50 pixels"),
     "a zip of others": (only("a.zip", zipped({"b/cat.jpg": b"x"})), "it holds no pictures of CelebA's names"),
@@ -200,15 +200,15 @@ COUNTED: dict[str, tuple[Fault, int, str]] = {
     "CRLF": (edited(PARTITION, lambda text: text.replace("\n", "\r\n")), 0, "the lists and the pictures agree"),
     "semicolons": (edited(ATTRIBUTES, lambda text: text.replace(",", "; ")), 0, "the lists and the pictures agree"),
     "quotes": (edited(ATTRIBUTES, lambda text: text.replace("-1", '"-1"')), 0, "the lists and the pictures agree"),
-    "partition 3": (replaced(PARTITION, "000003.jpg,2", "000003.jpg,3"), 1, "line 4 has the value '3', not 0 or 1 or 2"),
+    "partition 3": (replaced(PARTITION, "000003.jpg,2", "000003.jpg,3"), 1, "has the value '3', not 0 or 1 or 2"),
     "attribute 0": (replaced(ATTRIBUTES, ROW, "000003.jpg,0,-1,-1\n"), 1, "line 4 has the value '0', not 1 or -1"),
     "attribute 2": (replaced(ATTRIBUTES, ROW, "000003.jpg,2,-1,-1\n"), 1, "line 4 has the value '2', not 1 or -1"),
     "a word": (replaced(ATTRIBUTES, ROW, "000003.jpg,yes,-1,-1\n"), 1, "line 4 has the value 'yes', not 1 or -1"),
     "a row that is short": (replaced(ATTRIBUTES, ROW, "000003.jpg,1,-1\n"), 1, "line 4 has 2 values, not 3"),
     "a row twice": (replaced(ATTRIBUTES, ROW, ROW * 2), 0, f"{ATTRIBUTES}: 1 rows that repeat another one"),
-    "rows that differ": (replaced(PARTITION, "000003.jpg,2", "000003.jpg,2\n000003.jpg,1"), 1, "two rows that differ"),
+    "rows that differ": (replaced(PARTITION, "000003.jpg,2", "000003.jpg,2\n000003.jpg,1"), 1, "rows that differ"),
     "a row without a name": (replaced(ATTRIBUTES, ROW, "x" + ROW), 1, "1 rows without the name of a picture"),
-    "a row too many": (replaced(PARTITION, "000003.jpg,2", "000003.jpg,2\n000099.jpg,0"), 1, "cannot be used: it is not "),
+    "a row too many": (replaced(PARTITION, "000003.jpg,2", "000003.jpg,2\n000099.jpg,0"), 1, "cannot be used: it"),
     "pictures in the wild beside them": (in_the_wild, 0, "3 pictures in img_celeba are not used: "),
     "notebooks and a Mac": (written(".ipynb_checkpoints/000003.jpg", b"x"), 0, "the lists and the pictures agree"),
     "an official list too": (
@@ -302,15 +302,14 @@ TXT = b"3\nSmiling Young \n" + b"".join(b"%06d.jpg -1  1\n" % i for i in range(1
 LISTS = [TXT, TXT[2:].replace(b"Smiling", b"image_id,Smiling").replace(b" \n", b"\n").replace(b"  ", b",")]
 
 
+PIECES = st.one_of(st.binary(max_size=4), st.sampled_from([b"", b"\n", b",", b"-1", b"\0", *LISTS]))
+
+
 @st.composite
 def damaged(draw: st.DrawFn, data: bytes) -> bytes:
     for _ in range(draw(st.integers(1, 3))):
-        at, end = sorted(draw(st.tuples(*[st.integers(0, len(data))] * 2)))
-        data = (
-            data[:at]
-            + draw(st.one_of(st.binary(max_size=4), st.sampled_from([b"", b"\n", b",", b"-1", b"\0", data])))
-            + data[min(end, at + 40) :]
-        )
+        begin, gone = draw(st.integers(0, len(data))), draw(st.integers(0, 40))
+        data = data[:begin] + draw(PIECES) + data[begin + gone :]
     return data
 
 
@@ -318,9 +317,8 @@ def damaged(draw: st.DrawFn, data: bytes) -> bytes:
 @given(st.sampled_from([*LISTS, b"000001.jpg 0\n000002.jpg 1\n"]).flatmap(damaged))
 def test_a_damaged_list_says_what_it_says_or_is_a_sentence(data: bytes) -> None:
     """Each row that is used stands in the file."""
-    rows = {
-        tuple(line.replace('"', "").replace(",", " ").split()) for line in data.decode(errors="ignore").splitlines()
-    }
+    lines = data.decode(errors="ignore").replace('"', "").replace(",", " ").lower().splitlines()
+    rows = [line.split() for line in lines]
     for read in (read_attributes, read_partition):
         try:
             listed = read(data, "list.txt")
@@ -328,4 +326,4 @@ def test_a_damaged_list_says_what_it_says_or_is_a_sentence(data: bytes) -> None:
             assert len(str(error).splitlines()) == 1
             continue
         for name, values in zip(listed.values.index, listed.values.to_numpy().tolist(), strict=True):
-            assert any((row[0].lower(), *row[1:]) == (name, *map(str, values)) for row in rows if row)
+            assert [name, *map(str, values)] in rows
