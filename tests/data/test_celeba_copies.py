@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import io
+import os
+import re
 import shutil
 import zipfile
 from collections.abc import Callable
@@ -134,7 +136,11 @@ def only(name: str, data: bytes) -> Fault:
 
 
 def without(*numbers: int) -> Fault:
-    return lambda copy: [(copy / INNER / f"{number:06d}.jpg").unlink() for number in numbers]
+    def remove(copy: Path) -> None:
+        for number in numbers:
+            (copy / INNER / f"{number:06d}.jpg").unlink()
+
+    return remove
 
 
 def zipped(members: dict[str, bytes]) -> bytes:
@@ -160,6 +166,7 @@ def again(copy: Path, change: bytes = b"") -> None:
     written("selected/000003.jpg", data + change)(copy)
 
 
+WILD = encoded("JPEG", 1, (90, 50))
 PAGE = b"<!DOCTYPE html><html><head><title>Quota exceeded</title></head></html>"
 ROW = "000003.jpg,1,-1,-1\n"
 SENTENCES: dict[str, tuple[Fault, str]] = {
@@ -171,7 +178,7 @@ SENTENCES: dict[str, tuple[Fault, str]] = {
     "half the folder": (without(*range(1, 7)), "max_bad_fraction: 6 of 12 pictures .*000001.jpg: it is not in "),
     "half a list": (edited(ATTRIBUTES, lambda text: text[: len(text) // 2]), "max_bad_fraction: . of 12"),
     "pictures in the wild as 7z": (only("img_celeba.7z.001", b"7z"), "holds the pictures in the wild"),
-    "pictures in the wild": (lambda copy: (only("x", b"")(copy), in_the_wild(copy)), "has 90x50 pixels, not 178x218"),
+    "pictures in the wild": (only("img_celeba/000001.jpg", WILD), "has 90x50 pixels, not 178x218"),
     "a tar": (only("img_align_celeba.tar.gz", b"x"), "celeba.tar.gz is an archive that is not read; unpack"),
     "a zip in a zip": (only("a.zip", zipped({"b.zip": b""})), "a.zip: b.zip is an archive that is not read; unpack it"),
     "another's zip": (only("voc.zip", zipped(others((90, 50)))), "voc.zip/JPEGImages/000001.jpg has 90x50 pixels"),
@@ -242,6 +249,26 @@ def test_a_list_that_changed_after_the_link_is_named(known: Published, copy: Pat
     replaced(PARTITION, "000003.jpg,2", "000003.jpg,1")(copy)
     with pytest.raises(UserError, match=rf"{PARTITION}: it has changed since .*`dcgan data link {copy}`"):
         celeba.prepare_copy(link, known.downloads, tmp_path / "raw", None, known.files, HASTY)
+
+
+@pytest.mark.parametrize("kind", ["kaggle", "zipped"])
+@pytest.mark.parametrize("gone", [False, True])
+def test_pictures_that_changed_after_the_link_are_named(
+    known: Published, tmp_path: Path, kind: str, gone: bool
+) -> None:
+    copy = shutil.copytree(known.root / kind, tmp_path / "copy")
+    changed = copy / INNER / "000003.jpg" if kind == "kaggle" else copy / "my celeba.zip"
+    link = linked(copy)
+    before = changed.stat()
+    celeba.prepare_copy(link, known.downloads, tmp_path / "raw", None, known.files, HASTY)
+    data = bytearray(changed.read_bytes())
+    data[len(data) // 2] ^= 1
+    changed.write_bytes(data)
+    os.utime(changed, ns=(before.st_atime_ns, before.st_mtime_ns))
+    if gone:
+        changed.unlink()
+    with pytest.raises(UserError, match=re.escape(str(changed))):
+        cropped(tmp_path / "raw")
 
 
 # What is in data/downloads and is not what the authors publish.

@@ -15,7 +15,7 @@ from typing import NamedTuple
 
 import simplejpeg
 
-from dcgan.data.archives import Archive, LooseFiles
+from dcgan.data.archives import Archive, LooseFiles, changed
 from dcgan.data.celeba_lists import NAME
 from dcgan.data.fetching import web_page
 from dcgan.data.request import Linked
@@ -210,11 +210,6 @@ def opened(path: Path) -> Archive | str:
         return web_page(path) or "it is not a zip file, or a damaged one"
     except OSError as error:
         return f"{error.strerror or error}"
-
-
-def changed(path: Path, folder: Path) -> UserError:
-    """The error for a file that is not what it was when the folder was linked."""
-    return UserError(f"{path}: it has changed since the folder was linked; run `dcgan data link {folder}` again.")
 
 
 def _check(path: Path, size: int, mtime_ns: int, folder: Path) -> None:

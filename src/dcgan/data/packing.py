@@ -20,11 +20,12 @@ import numpy.typing as npt
 import pandas as pd
 import torch
 
-from dcgan.data.archives import Archive, LooseFiles
+from dcgan.data.archives import Archive, LooseFiles, changed
 from dcgan.data.decoding import shrink, square
 from dcgan.data.images import Pixels
 from dcgan.data.index import PLACE, SPLITS, read_index
 from dcgan.system.errors import UserError
+from dcgan.system.files import sha256
 from dcgan.system.processor import cores
 from dcgan.system.progress import progress
 
@@ -84,6 +85,7 @@ def pack(
     faces.mkdir(parents=True)
     folder = Path(source.folder) if source.folder else raw
     archives = {name: _open(folder / name) if name else LooseFiles(folder) for name in pictures["archive"].unique()}
+    _check_zips(pictures, folder)
     array, shape = faces / "faces.npy", (image_size, image_size, nc)
     begin = _create(array, (len(pictures), *shape))
     cropped, parts, bad = {}, [], []
@@ -126,6 +128,15 @@ def _open(path: Path) -> Archive:
         ) from None
 
 
+def _check_zips(pictures: pd.DataFrame, folder: Path) -> None:
+    """Raises UserError if a zip of a linked folder has changed; `_crop` looks at the loose files."""
+    if "sha256" in pictures:
+        known = pictures[(pictures["archive"] != "") & (pictures["sha256"] != "")].drop_duplicates("archive")
+        for name, digest in zip(known["archive"], known["sha256"], strict=True):
+            if sha256(folder / name) != digest:
+                raise changed(folder / name, folder)
+
+
 def unusable(rows: pd.DataFrame, cropped: Cropped) -> list[dict[str, str]]:
     """Returns file and reason of each picture that cannot be used."""
     results = zip(rows["file"], cropped.results, strict=True)
@@ -148,7 +159,8 @@ def _portions(pool: concurrent.futures.Executor, job: _Job, rows: pd.DataFrame) 
     """Yields the results of the workers, in the order of `rows`; only a few wait at a time."""
     waiting: list[concurrent.futures.Future[Cropped]] = []
     places = rows["member"] if "member" in rows else rows["file"]
-    members = list(zip(rows["archive"], places, rows["problem"], strict=True))
+    digests = rows["sha256"] if "sha256" in rows else [""] * len(rows)
+    members = list(zip(rows["archive"], places, rows["problem"], digests, strict=True))
     for start in range(0, len(members), _CHUNK):
         waiting.append(pool.submit(_crop, job, start, members[start : start + _CHUNK]))
         if len(waiting) > 4 * cores():
@@ -157,19 +169,23 @@ def _portions(pool: concurrent.futures.Executor, job: _Job, rows: pd.DataFrame) 
         yield future.result()
 
 
-def _crop(job: _Job, start: int, members: list[tuple[str, str, str]]) -> Cropped:
-    """Writes the faces of members (archive, member, problem) to the rows from `start` on; black if unusable."""
+def _crop(job: _Job, start: int, members: list[tuple[str, str, str, str]]) -> Cropped:
+    """Writes the faces of members (archive, member, problem, SHA-256) to the rows from `start` on; unusable: black."""
     block = np.zeros((len(members), *job.shape), np.uint8)
-    results: list[bytes | str] = [problem for _, _, problem in members]
+    results: list[bytes | str] = [problem for _, _, problem, _ in members]
 
     def squares() -> Iterator[tuple[int, Pixels]]:
-        for i, (archive, file, problem) in enumerate(members):
+        for i, (archive, file, problem, digest) in enumerate(members):
             if job.stop.is_set():
                 return
             if problem:
                 continue
             try:
-                pixels = square(job.archives[archive].read(file), job.crop_size, job.shape[2])
+                reader = job.archives[archive]
+                data = reader.read(file)
+                if isinstance(reader, LooseFiles) and hashlib.sha256(data).hexdigest() != digest:
+                    raise changed(reader.folder / file, reader.folder)
+                pixels = square(data, job.crop_size, job.shape[2])
             except ValueError as error:
                 results[i] = str(error)
             else:
