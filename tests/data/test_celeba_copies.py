@@ -8,10 +8,12 @@ import os
 import re
 import shutil
 import zipfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import numpy as np
+import pandas as pd
 import pytest
 from celeba_copies import COPIES, CSV, linked
 from hypothesis import HealthCheck, given, settings
@@ -354,3 +356,33 @@ def test_a_damaged_list_says_what_it_says_or_is_a_sentence(data: bytes) -> None:
             continue
         for name, values in zip(listed.values.index, listed.values.to_numpy().tolist(), strict=True):
             assert [name, *map(str, values)] in rows
+
+
+@pytest.mark.long
+@settings(examples, max_examples=80)
+@given(st.sampled_from(["zipped", "published"]), st.booleans(), st.floats(0, 1), st.integers(0, 40), PIECES)
+def test_a_damaged_zip_gives_right_faces_or_none(
+    known: Published, tmp_path_factory: pytest.TempPathFactory, kind: str, end: bool, at: float, gone: int, piece: bytes
+) -> None:
+    folder = shutil.copytree(known.root / kind, tmp_path_factory.mktemp("damaged") / "copy")
+    (path,) = folder.glob("*.zip")
+    content = path.read_bytes()
+    most = 4_000 if end else len(content)  # the directory is at the end
+    begin = len(content) - int(at * most)
+    path.write_bytes(content[:begin] + piece + content[begin + gone :])
+    raw = folder.with_name("raw")
+    try:
+        celeba.prepare_copy(linked(folder), known.downloads, raw, None, known.files, HASTY)
+        cropped(raw, 1.0)
+    except UserError as error:
+        assert len(str(error).splitlines()) == 1
+        return
+    rows = {name: (face.tobytes(), *row) for name, face, row in faces_of(raw.with_name("raw faces"))}
+    right = {name: (face.tobytes(), *row) for name, face, row in faces_of(known.root / "all faces")}
+    assert all(right[name] == found for name, found in rows.items())
+
+
+def faces_of(faces: Path) -> Iterator[tuple[str, Any, list[object]]]:
+    table = pd.read_parquet(faces / "faces.parquet")
+    for face, row in zip(np.load(faces / "faces.npy"), table.to_numpy().tolist(), strict=True):
+        yield row[0], face, row[1:]

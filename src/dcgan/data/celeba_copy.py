@@ -6,7 +6,6 @@ import concurrent.futures
 import hashlib
 import os
 import re
-import struct
 import zipfile
 from collections import defaultdict
 from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
@@ -206,7 +205,7 @@ def opened(path: Path) -> Archive | str:
     """Opens a zip file; returns why it cannot be read if it cannot."""
     try:
         return Archive(path)
-    except (zipfile.BadZipFile, ValueError, NotImplementedError, struct.error, EOFError, OverflowError):
+    except zipfile.BadZipFile:
         return web_page(path) or "it is not a zip file, or a damaged one"
     except OSError as error:
         return f"{error.strerror or error}"
