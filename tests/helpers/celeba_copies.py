@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from dcgan.data.request import Linked
+from dcgan.data.links import Linked
 from dcgan.data.sources import celeba
 
 CSV = {celeba.ATTRIBUTES: "list_attr_celeba.csv", celeba.PARTITION: "list_eval_partition.csv"}

@@ -14,8 +14,6 @@ from pathlib import Path
 
 from isal import isal_zlib
 
-from dcgan.system.errors import UserError
-
 MOST_BYTES = 1 << 29  # limit for one member; only a decompression bomb is larger
 _HEADER = struct.Struct("<4s22xHH")  # a local file header: signature, then the lengths of name and extra field
 
@@ -70,33 +68,3 @@ class Archive:
         if len(data) != info.file_size or isal_zlib.crc32(data) != info.CRC:
             raise ValueError("it is damaged in the archive: wrong length or checksum")
         return data
-
-
-class LooseFiles:
-    """The files of a linked folder, read as the members of an `Archive` are."""
-
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
-
-    def read(self, name: str) -> bytes:
-        """Returns the bytes of a file.
-
-        Args:
-            name: of the file, relative to the folder.
-
-        Raises:
-            UserError: the file is not there any more.
-            ValueError: it cannot be read.
-        """
-        try:
-            with (self.folder / name).open("rb", buffering=0) as file:
-                return file.read()
-        except FileNotFoundError:
-            raise changed(self.folder / name, self.folder) from None
-        except OSError as error:
-            raise ValueError(f"it cannot be read: {error.strerror}") from None
-
-
-def changed(path: Path, folder: Path) -> UserError:
-    """The error for a file that is not what it was when its folder was linked."""
-    return UserError(f"{path}: it has changed since the folder was linked; run `dcgan data link {folder}` again.")

@@ -14,10 +14,11 @@ from typing import NamedTuple
 
 import simplejpeg
 
-from dcgan.data.archives import Archive, LooseFiles, changed
+from dcgan.data.archives import Archive
 from dcgan.data.celeba_lists import NAME
 from dcgan.data.fetching import web_page
-from dcgan.data.request import Linked
+from dcgan.data.links import Linked
+from dcgan.data.loose_files import LooseFiles, as_path, changed
 from dcgan.system.errors import UserError
 from dcgan.system.processor import cores
 from dcgan.system.progress import progress
@@ -68,7 +69,9 @@ class Copy:
         """
         self.folder = linked.folder
         self.remarks: list[str] = []  # files that cannot be used
-        self.readers: dict[str, Archive | LooseFiles] = {"": LooseFiles(linked.folder)}
+        self.readers: dict[str, Archive | LooseFiles] = {
+            "": LooseFiles(linked.folder, dict(zip(linked.files["file"], linked.files["sha256"], strict=True)))
+        }
         self.zips: list[tuple[Path, int]] = []  # with their bytes
         self._files: list[Place] = []
         columns = (linked.files[name] for name in ("file", "size", "mtime_ns", "sha256", "problem"))
@@ -76,8 +79,9 @@ class Copy:
             if _hidden(file):
                 continue
             if file.lower().endswith(".zip"):
-                _check(linked.folder / file, size, mtime_ns, linked.folder)
-                self.zips.append((linked.folder / file, size))
+                path = as_path(linked.folder, file)
+                _check(path, size, mtime_ns)
+                self.zips.append((path, size))
                 self._files += self._members(file, digest)
             else:
                 self._files.append(Place("", file, digest, problem if _canonical(file) else ""))
@@ -85,7 +89,7 @@ class Copy:
                     self.remarks.append(packed)
 
     def _members(self, file: str, digest: str) -> Iterator[Place]:
-        archive = opened(self.folder / file)
+        archive = opened(as_path(self.folder, file))
         if isinstance(archive, str):
             self.remarks.append(f"{file} cannot be read: {archive}")
             return
@@ -117,17 +121,13 @@ class Copy:
                 yield place
 
     def _list(self, place: Place) -> bytes:
-        path = self.folder / place.shown
         try:
-            if not place.archive and path.stat().st_size > _MOST_BYTES:
-                raise ValueError("it has too many bytes for a list of CelebA")
             data = self.readers[place.archive].read(place.member)
-        except (ValueError, OSError) as error:
+            if len(data) > _MOST_BYTES:
+                raise ValueError("it is too large for a list of CelebA")
+        except ValueError as error:
+            path = self.folder / place.shown
             raise UserError(f"{path}: the list cannot be read: {error}; replace the file.") from None
-        if len(data) > _MOST_BYTES:
-            raise UserError(f"{path}: it has too many bytes for a list of CelebA; replace the file.")
-        if not place.archive and hashlib.sha256(data).hexdigest() != place.sha256:
-            raise changed(path, self.folder)
         return data
 
     def pictures(self, names: Iterable[str]) -> Pictures:
@@ -211,14 +211,14 @@ def opened(path: Path) -> Archive | str:
         return f"{error.strerror or error}"
 
 
-def _check(path: Path, size: int, mtime_ns: int, folder: Path) -> None:
+def _check(path: Path, size: int, mtime_ns: int) -> None:
     """Raises the error `changed` if a file has another size or time of modification, or is not there."""
     try:
         about = path.stat()
     except OSError:
-        raise changed(path, folder) from None
+        raise changed(path, "it has gone") from None
     if (about.st_size, about.st_mtime_ns) != (size, mtime_ns):
-        raise changed(path, folder)
+        raise changed(path, "it has changed")
 
 
 def digests(readers: Mapping[str, Archive | LooseFiles], places: Sequence[Place]) -> list[str]:

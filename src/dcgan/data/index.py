@@ -66,6 +66,11 @@ def read_index(raw: Path) -> tuple[pd.DataFrame, Source]:
     return pd.read_parquet(raw / _PICTURES), Source(**json.loads((raw / _SOURCE).read_text()))
 
 
+def stored_as(pictures: pd.DataFrame) -> pd.Series:
+    """Returns the place of each picture: the member of its zip, or the path of the loose file in the linked folder."""
+    return pictures["member"] if "member" in pictures else pictures["file"]
+
+
 def _unit(name: str) -> float:
     """Returns a number in [0, 1) that depends only on the name."""
     return int.from_bytes(hashlib.sha256(name.encode()).digest()[:8]) / 2**64

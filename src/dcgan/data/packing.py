@@ -20,10 +20,11 @@ import numpy.typing as npt
 import pandas as pd
 import torch
 
-from dcgan.data.archives import Archive, LooseFiles, changed
+from dcgan.data.archives import Archive
 from dcgan.data.decoding import shrink, square
 from dcgan.data.images import Pixels
-from dcgan.data.index import PLACE, SPLITS, read_index
+from dcgan.data.index import PLACE, SPLITS, read_index, stored_as
+from dcgan.data.loose_files import LooseFiles, changed
 from dcgan.system.errors import UserError
 from dcgan.system.files import sha256
 from dcgan.system.processor import cores
@@ -83,9 +84,7 @@ def pack(
     if pictures.empty:
         raise UserError("dataset: it holds no pictures; choose another data set.")
     faces.mkdir(parents=True)
-    folder = Path(source.folder) if source.folder else raw
-    archives = {name: _open(folder / name) if name else LooseFiles(folder) for name in pictures["archive"].unique()}
-    _check_zips(pictures, folder)
+    archives = _open(raw, source.folder, pictures)
     array, shape = faces / "faces.npy", (image_size, image_size, nc)
     begin = _create(array, (len(pictures), *shape))
     cropped, parts, bad = {}, [], []
@@ -119,22 +118,31 @@ def pack(
     return cropped
 
 
-def _open(path: Path) -> Archive:
+def _open(raw: Path, linked: str, pictures: pd.DataFrame) -> dict[str, Archive | LooseFiles]:
+    """Opens the archives in `raw`, or the archives and the loose files in the folder `linked`."""
+    if not linked:
+        return {name: _archive(raw / name) for name in pictures["archive"].unique()}
+    if not Path(linked).is_dir():
+        raise UserError(f"{linked}: there is no such folder; mount it, or name another with `dcgan data link FOLDER`.")
+    opened: dict[str, Archive | LooseFiles] = {}
+    for name, rows in pictures.groupby("archive"):
+        path = Path(linked, str(name))
+        if not name:
+            opened[""] = LooseFiles(path, dict(zip(stored_as(rows), rows["sha256"], strict=True)))
+        elif not path.is_file() or sha256(path) != rows["sha256"].iloc[0]:
+            raise changed(path, "it has changed or gone")
+        else:
+            opened[str(name)] = _archive(path)
+    return opened
+
+
+def _archive(path: Path) -> Archive:
     try:
         return Archive(path)
     except (zipfile.BadZipFile, FileNotFoundError):
         raise UserError(
             f"{path}: it is missing or not a zip file; create it again with `dvc repro --force download`."
         ) from None
-
-
-def _check_zips(pictures: pd.DataFrame, folder: Path) -> None:
-    """Raises UserError if a zip of a linked folder has changed; `_crop` looks at the loose files."""
-    if "sha256" in pictures:
-        known = pictures[(pictures["archive"] != "") & (pictures["sha256"] != "")].drop_duplicates("archive")
-        for name, digest in zip(known["archive"], known["sha256"], strict=True):
-            if sha256(folder / name) != digest:
-                raise changed(folder / name, folder)
 
 
 def unusable(rows: pd.DataFrame, cropped: Cropped) -> list[dict[str, str]]:
@@ -158,9 +166,7 @@ def _pack_split(pool: concurrent.futures.Executor, job: _Job, rows: pd.DataFrame
 def _portions(pool: concurrent.futures.Executor, job: _Job, rows: pd.DataFrame) -> Iterator[Cropped]:
     """Yields the results of the workers, in the order of `rows`; only a few wait at a time."""
     waiting: list[concurrent.futures.Future[Cropped]] = []
-    places = rows["member"] if "member" in rows else rows["file"]
-    digests = rows["sha256"] if "sha256" in rows else [""] * len(rows)
-    members = list(zip(rows["archive"], places, rows["problem"], digests, strict=True))
+    members = list(zip(rows["archive"], stored_as(rows), rows["problem"], strict=True))
     for start in range(0, len(members), _CHUNK):
         waiting.append(pool.submit(_crop, job, start, members[start : start + _CHUNK]))
         if len(waiting) > 4 * cores():
@@ -169,23 +175,19 @@ def _portions(pool: concurrent.futures.Executor, job: _Job, rows: pd.DataFrame) 
         yield future.result()
 
 
-def _crop(job: _Job, start: int, members: list[tuple[str, str, str, str]]) -> Cropped:
-    """Writes the faces of members (archive, member, problem, SHA-256) to the rows from `start` on; unusable: black."""
+def _crop(job: _Job, start: int, members: list[tuple[str, str, str]]) -> Cropped:
+    """Writes the faces of members (archive, member, problem) to the rows from `start` on; black if unusable."""
     block = np.zeros((len(members), *job.shape), np.uint8)
-    results: list[bytes | str] = [problem for _, _, problem, _ in members]
+    results: list[bytes | str] = [problem for _, _, problem in members]
 
     def squares() -> Iterator[tuple[int, Pixels]]:
-        for i, (archive, file, problem, digest) in enumerate(members):
+        for i, (archive, file, problem) in enumerate(members):
             if job.stop.is_set():
                 return
             if problem:
                 continue
             try:
-                reader = job.archives[archive]
-                data = reader.read(file)
-                if isinstance(reader, LooseFiles) and hashlib.sha256(data).hexdigest() != digest:
-                    raise changed(reader.folder / file, reader.folder)
-                pixels = square(data, job.crop_size, job.shape[2])
+                pixels = square(job.archives[archive].read(file), job.crop_size, job.shape[2])
             except ValueError as error:
                 results[i] = str(error)
             else:

@@ -5,14 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import NamedTuple
 
-import pandas as pd
-
-
-class Linked(NamedTuple):
-    """A folder outside the project that the user has named, and what it holds."""
-
-    folder: Path
-    files: pd.DataFrame  # file (relative, with /), size, mtime_ns, sha256, problem (empty: it is a picture)
+from dcgan.data.links import Linked
 
 
 class Request(NamedTuple):
@@ -24,4 +17,4 @@ class Request(NamedTuple):
     folder: Path  # the user's own pictures
     inventory: Path  # list of the user's own pictures
     mirror: str | None  # address of the user's own server with the published files
-    linked: Linked | None = None  # the folder that the user has named, if any
+    linked: Linked | None = None  # the folder outside of the project that `dcgan data link` named

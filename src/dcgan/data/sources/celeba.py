@@ -19,7 +19,8 @@ from dcgan.data.celeba_copy import Copy, Place, digest_of, likely_copy
 from dcgan.data.celeba_lists import NAME, Listed, read_attributes, read_partition
 from dcgan.data.fetching import DRIVE, PATIENT, File, Patience, fetch, mismatch
 from dcgan.data.index import SPLITS, Source, link_or_copy, take, write_index
-from dcgan.data.request import Linked, Request
+from dcgan.data.links import Linked
+from dcgan.data.request import Request
 from dcgan.system.errors import UserError
 from dcgan.system.progress import say
 
@@ -162,7 +163,7 @@ def _rows(attributes: Listed, partition: Listed, places: Mapping[str, Place], wh
         problem.update(pd.Series({name: f"{listed.name}: {why}" for name, why in listed.problems.items()}, dtype="str"))
     problem[~names.isin(list(places))] = f"it is not in {where}"
     problem.update(pd.Series({name: place.problem for name, place in places.items() if place.problem}, dtype="str"))
-    nowhere = next(iter(places.values()), Place(ARCHIVE, "", ""))._replace(member="", sha256="")
+    nowhere = next(iter(places.values()), Place(ARCHIVE, "", ""))._replace(member="")
     found = [places.get(name, nowhere) for name in names]
     pictures = pd.DataFrame(
         {
