@@ -17,9 +17,9 @@ import json
 import os
 import shutil
 import zipfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import pandas as pd
 
@@ -46,24 +46,47 @@ class Source(NamedTuple):
         return {key: value for key, value in self._asdict().items() if value or key not in self._field_defaults}
 
 
-def write_index(raw: Path, pictures: pd.DataFrame, source: Source) -> None:
+class LeftOut(NamedTuple):
+    """What a source left out of the index."""
+
+    found: int  # number of pictures from which `dataset_size` chose those in the index
+    passed_over: list[dict[str, Any]]  # files that are not pictures, by kind: reason, ending, files, first
+
+
+def write_index(
+    raw: Path,
+    pictures: pd.DataFrame,
+    source: Source,
+    found: int | None = None,
+    passed_over: Sequence[Mapping[str, Any]] = (),
+) -> None:
     """Writes pictures.parquet and source.json into the folder `raw`.
 
     Args:
         pictures: one row per picture; the column `problem` may be absent if no problem is known.
+        found: number of pictures before `take`; None: `pictures` are all.
+        passed_over: see LeftOut.
     """
     if "problem" not in pictures:
         pictures = pictures.assign(problem="")
     places = [name for name in PLACE if name in pictures]
     attributes = [name for name in pictures.columns if name not in COLUMNS + PLACE]
-    write_json(raw / _SOURCE, source.about())
+    left_out = LeftOut(len(pictures) if found is None else found, [dict(kind) for kind in passed_over])
+    write_json(raw / _SOURCE, source._asdict() | left_out._asdict())
     with atomic(raw / _PICTURES) as temporary:
         pictures[COLUMNS + places + attributes].to_parquet(temporary, index=False)
 
 
 def read_index(raw: Path) -> tuple[pd.DataFrame, Source]:
     """Reads the pictures and the source that `write_index` wrote."""
-    return pd.read_parquet(raw / _PICTURES), Source(**json.loads((raw / _SOURCE).read_text()))
+    written = json.loads((raw / _SOURCE).read_text())
+    return pd.read_parquet(raw / _PICTURES), Source(**{name: written[name] for name in Source._fields})
+
+
+def read_left_out(raw: Path) -> LeftOut:
+    """Reads what the source left out."""
+    written = json.loads((raw / _SOURCE).read_text())
+    return LeftOut(**{name: written[name] for name in LeftOut._fields})
 
 
 def stored_as(pictures: pd.DataFrame) -> pd.Series:

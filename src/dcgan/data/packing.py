@@ -34,6 +34,7 @@ from dcgan.system.progress import progress
 # 2**24, up to which float32 represents every integer.
 _CHUNK = 64
 _BATCH_BYTES = 1 << 25  # limit for the squares that are resized in one call
+_REFUSED = ", fewer than image_size, and refuse_enlarged is true"
 
 Sums = npt.NDArray[np.float64]
 
@@ -44,6 +45,7 @@ class Cropped(NamedTuple):
     results: list[bytes | str]  # SHA-256 of each face's pixels, or why the picture cannot be used
     total: Sums  # sum of the faces' levels, (H, W, C)
     total_squared: Sums  # sum of the squared levels, (H, W, C)
+    enlarged: int = 0  # number of pictures whose square is smaller than a face, refused ones included
 
     @property
     def digests(self) -> list[bytes]:
@@ -54,11 +56,12 @@ class Cropped(NamedTuple):
 class _Job(NamedTuple):
     """Where the pictures of a split are, how to crop them, and where to write the faces."""
 
-    archives: dict[str, Archive | LooseFiles]  # by file name; empty: the loose files
+    archives: dict[str, Archive | LooseFiles]  # by file name; "": the loose files
     array: Path  # the .npy file of the faces
     begin: int  # offset of the split's first face in that file, in bytes
     crop_size: int | None
     shape: tuple[int, int, int]  # of a face
+    refuse_enlarged: bool
     stop: threading.Event  # set to skip the remaining pictures
 
 
@@ -70,15 +73,18 @@ def pack(
     nc: int,
     max_bad_fraction: float,
     workers: int | None = None,
+    refuse_enlarged: bool = False,
 ) -> dict[str, Cropped]:
     """Crops every picture of `raw` into the new folder `faces`, and returns the result for each split.
 
     Writes faces.npy, uint8 of shape (N, image_size, image_size, nc), which holds the splits train, valid and test one
     after the other, and faces.parquet, which has one row per face in the same order: file, split, attributes. The bytes
-    do not depend on the number of `workers` (threads; None: one per core).
+    do not depend on the number of `workers` (threads; None: one per core). With `refuse_enlarged`, pictures whose
+    square is smaller than a face are left out; they do not count as unusable in `max_bad_fraction`.
 
     Raises:
-        UserError: there are no pictures, or more than `max_bad_fraction` of them cannot be used.
+        UserError: there are no pictures, more than `max_bad_fraction` of them cannot be used, all are refused, or one
+            in a folder outside of the project has changed.
     """
     pictures, source = read_index(raw)
     if pictures.empty:
@@ -95,7 +101,7 @@ def pack(
         try:
             for split in SPLITS:
                 rows = pictures[pictures["split"] == split]
-                job = _Job(archives, array, begin, crop_size, shape, stop)
+                job = _Job(archives, array, begin, crop_size, shape, refuse_enlarged, stop)
                 cropped[split] = _pack_split(pool, job, rows, split)
                 begin += len(rows) * math.prod(shape)
                 parts.append(rows)
@@ -104,12 +110,7 @@ def pack(
             stop.set()  # after Ctrl-C, running tasks end early
             pool.shutdown(cancel_futures=True)
             torch.set_num_threads(threads)
-    if len(bad) > max_bad_fraction * len(pictures):
-        raise UserError(
-            f"max_bad_fraction: {len(bad)} of {len(pictures)} pictures cannot be used, a share above "
-            f"{max_bad_fraction:g} (the first is {bad[0]['file']}: {bad[0]['reason']}); "
-            "repair or remove them, or raise the value."
-        )
+    _check(bad, len(pictures), max_bad_fraction)
     good = np.array([isinstance(result, bytes) for split in SPLITS for result in cropped[split].results], bool)
     if not good.all():
         _keep(array, good)
@@ -136,6 +137,19 @@ def _open(raw: Path, linked: str, pictures: pd.DataFrame) -> dict[str, Archive |
     return opened
 
 
+def _check(bad: list[dict[str, str]], count: int, max_bad_fraction: float) -> None:
+    """Raises UserError if `bad` is too many of `count` pictures; refused ones do not count, unless all are."""
+    damaged = [row for row in bad if not row["reason"].endswith(_REFUSED)]
+    if not damaged and len(bad) == count:
+        raise UserError(f"refuse_enlarged: no picture is left ({bad[0]['file']}: {bad[0]['reason']}); set it to false.")
+    if len(damaged) > max_bad_fraction * count:
+        raise UserError(
+            f"max_bad_fraction: {len(damaged)} of {count} pictures cannot be used, a share above "
+            f"{max_bad_fraction:g} (the first is {damaged[0]['file']}: {damaged[0]['reason']}); "
+            "repair or remove them, or raise the value."
+        )
+
+
 def _archive(path: Path) -> Archive:
     try:
         return Archive(path)
@@ -153,14 +167,18 @@ def unusable(rows: pd.DataFrame, cropped: Cropped) -> list[dict[str, str]]:
 
 def _pack_split(pool: concurrent.futures.Executor, job: _Job, rows: pd.DataFrame, split: str) -> Cropped:
     total, total_squared = np.zeros(job.shape), np.zeros(job.shape)
+    enlarged = 0
 
     def results() -> Iterator[bytes | str]:
+        nonlocal enlarged
         for portion in _portions(pool, job, rows):
             np.add(total, portion.total, out=total)
             np.add(total_squared, portion.total_squared, out=total_squared)
+            enlarged += portion.enlarged
             yield from portion.results
 
-    return Cropped(list(progress(results(), len(rows), f"cropping {split}", "pictures")), total, total_squared)
+    found = list(progress(results(), len(rows), f"cropping {split}", "pictures"))
+    return Cropped(found, total, total_squared, enlarged)
 
 
 def _portions(pool: concurrent.futures.Executor, job: _Job, rows: pd.DataFrame) -> Iterator[Cropped]:
@@ -179,8 +197,10 @@ def _crop(job: _Job, start: int, members: list[tuple[str, str, str]]) -> Cropped
     """Writes the faces of members (archive, member, problem) to the rows from `start` on; black if unusable."""
     block = np.zeros((len(members), *job.shape), np.uint8)
     results: list[bytes | str] = [problem for _, _, problem in members]
+    enlarged = 0
 
     def squares() -> Iterator[tuple[int, Pixels]]:
+        nonlocal enlarged
         for i, (archive, file, problem) in enumerate(members):
             if job.stop.is_set():
                 return
@@ -190,6 +210,11 @@ def _crop(job: _Job, start: int, members: list[tuple[str, str, str]]) -> Cropped
                 pixels = square(job.archives[archive].read(file), job.crop_size, job.shape[2])
             except ValueError as error:
                 results[i] = str(error)
+                continue
+            small = len(pixels) < job.shape[0]
+            enlarged += small
+            if small and job.refuse_enlarged:
+                results[i] = f"its square has {len(pixels)} pixels a side{_REFUSED}"
             else:
                 yield i, pixels
 
@@ -201,7 +226,8 @@ def _crop(job: _Job, start: int, members: list[tuple[str, str, str]]) -> Cropped
         file.seek(job.begin + start * block[0].nbytes)
         file.write(block.data)
     levels = block.astype(np.float32)
-    return Cropped(results, levels.sum(0).astype(np.float64), np.square(levels, out=levels).sum(0).astype(np.float64))
+    total = levels.sum(0).astype(np.float64)
+    return Cropped(results, total, np.square(levels, out=levels).sum(0).astype(np.float64), enlarged)
 
 
 def _batches(squares: Iterator[tuple[int, Pixels]]) -> Iterator[tuple[list[int], Pixels]]:

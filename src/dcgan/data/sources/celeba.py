@@ -114,7 +114,7 @@ def prepare(downloads: Path, raw: Path, limit: int | None, files: Sequence[File]
     for file in needed:
         link_or_copy(downloads / file.name, raw / file.name)
     pictures = table(raw)
-    write_index(raw, take(pictures, limit), SOURCE._replace(verified=_published(raw, pictures)))
+    write_index(raw, take(pictures, limit), SOURCE._replace(verified=_published(raw)), len(pictures))
 
 
 def _ways(downloads: Path) -> str:
@@ -178,7 +178,7 @@ def _rows(attributes: Listed, partition: Listed, places: Mapping[str, Place], wh
     return pd.concat([pictures, attributes.values.reindex(names, fill_value=0).reset_index(drop=True)], axis=1)
 
 
-def _published(raw: Path, pictures: pd.DataFrame) -> str:
+def _published(raw: Path) -> str:
     places = _members(raw)
     digest = digest_of({ARCHIVE: Archive(raw / ARCHIVE)}, {name: places[name] for name in sorted(places)})
     return f"the published archive and lists, by their MD5s; {_counted(len(places), digest)}"
@@ -229,7 +229,7 @@ def prepare_copy(
     origin += f"; the lists {attributes.name} and {partition.name} are {lists_are}"
     verified = "; ".join([origin, _counted(len(pictures.places), pictures.digest), *remarks])
     raw.mkdir(parents=True)
-    write_index(raw, take(rows, limit), SOURCE._replace(folder=str(linked.folder), verified=verified))
+    write_index(raw, take(rows, limit), SOURCE._replace(folder=str(linked.folder), verified=verified), len(rows))
 
 
 def _counted(count: int, digest: str) -> str:
