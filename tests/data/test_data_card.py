@@ -45,7 +45,7 @@ def test_the_card_says_what_the_arrays_hold(
     found, card = described(root, pictures, nc)
     table = pd.DataFrame(pictures, columns=["seed", "split"])
     splits = ["train", "valid", "test"]
-    assert card["source"] == SOURCE._asdict() and card["pixels"] == {"nc": nc} and card["bad"] == []
+    assert card["source"] == SOURCE.about() and card["pixels"] == {"nc": nc} and card["bad"] == []
     assert card["faces"] == {split: int((table["split"] == split).sum()) for split in splits}
     shares = (table["seed"] % 2).groupby(table["split"]).mean()
     assert card["attributes"] == {"Odd": {s: pytest.approx(shares[s], abs=1e-4) for s in splits if s in shares}}

@@ -336,13 +336,19 @@ def links_work(folder: Path) -> bool:
     return True
 
 
+NEEDED = {celeba.ARCHIVE, celeba.ATTRIBUTES, celeba.PARTITION}
+OTHERS = {file.name for file in celeba.published()} - NEEDED
+
+
 def test_celeba_is_linked_and_indexed_with_its_own_splits(tmp_path: Path) -> None:
     known = stand_in(tmp_path / "downloads")
     for name in ("a", "b"):
         celeba.prepare(tmp_path / "downloads", tmp_path / name, None, known)
     assert contents(tmp_path / "a") == contents(tmp_path / "b")
     with_links = links_work(tmp_path)
-    for file in known:
+    needed = [file for file in known if file.name in NEEDED]
+    assert set(contents(tmp_path / "a")) == {*NEEDED, "pictures.parquet", "source.json"}
+    for file in needed:
         linked, kept = tmp_path / "a" / file.name, tmp_path / "downloads" / file.name
         assert linked.samefile(kept) == with_links and not (tmp_path / "b" / file.name).samefile(kept)
         assert linked.read_bytes() == kept.read_bytes()
@@ -367,20 +373,33 @@ def test_celeba_is_fetched_where_it_is_missing(server: StandIn, tmp_path: Path) 
     assert contents(tmp_path / "a") == contents(tmp_path / "b")
 
 
-NAMES_OF_CELEBA = [file.name for file in celeba.published()]
-
-
-@pytest.mark.parametrize("absent", NAMES_OF_CELEBA)
+@pytest.mark.parametrize("absent", sorted(NEEDED))
 def test_a_missing_file_of_celeba_that_nobody_has_is_named(tmp_path: Path, absent: str) -> None:
     known = stand_in(tmp_path / "downloads", 1)
     (tmp_path / "downloads" / absent).unlink()
     with pytest.raises(UserError, match=absent.replace(".", r"\.")) as error:
         celeba.prepare(tmp_path / "downloads", tmp_path / "raw", None, known, HASTY)
-    assert all(name not in str(error.value) for name in set(NAMES_OF_CELEBA) - {absent})
+    assert all(name not in str(error.value) for name in (NEEDED | OTHERS) - {absent})
     assert celeba.SOURCE.url in str(error.value) and not (tmp_path / "raw").exists()
+    for way in ("`dcgan data link FOLDER`", "Kaggle's", "`dataset: folder`"):
+        assert way in str(error.value)
 
 
-@pytest.mark.parametrize("wrong", NAMES_OF_CELEBA)
+def test_what_the_pipeline_does_not_read_may_be_missing_or_wrong(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    known = stand_in(tmp_path / "downloads", 3)
+    celeba.prepare(tmp_path / "downloads", tmp_path / "a", None, known)
+    (tmp_path / "downloads" / celeba.LANDMARKS).unlink()
+    (tmp_path / "downloads" / celeba.BOXES).write_text("<html><title>Quota</title></html>")
+    capsys.readouterr()
+    celeba.prepare(tmp_path / "downloads", tmp_path / "b", None, known, HASTY)
+    said = [line for line in capsys.readouterr().err.splitlines() if "the pipeline does not need it" in line]
+    assert len(said) == 2 and any(celeba.LANDMARKS in line for line in said) and any("“Quota”" in line for line in said)
+    assert contents(tmp_path / "a") == contents(tmp_path / "b")
+
+
+@pytest.mark.parametrize("wrong", sorted(NEEDED))
 def test_a_file_that_is_not_celebas_is_named(tmp_path: Path, wrong: str) -> None:
     known = stand_in(tmp_path / "downloads", 1)
     content = (tmp_path / "downloads" / wrong).read_bytes()

@@ -27,7 +27,7 @@ def describe(raw: Path, faces: Path, cropped: Mapping[str, Cropped], pixels: Map
     pictures, source = read_index(raw)
     table = pd.read_parquet(faces / "faces.parquet")
     return {
-        "source": source._asdict(),
+        "source": source.about(),
         "faces": {split: len(cropped[split].digests) for split in SPLITS},
         "pixels": dict(pixels),
         "channels": channels(cropped["train"]),

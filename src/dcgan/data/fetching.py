@@ -30,7 +30,7 @@ from dcgan.system.errors import UserError
 from dcgan.system.progress import say, transfer
 
 DRIVE = "https://drive.google.com/uc?id="
-ATTEMPTS = 5  # per address, with 1, 2, 4 and 8 seconds between them
+ATTEMPTS = 5  # with 1, 2, 4 and 8 seconds between them
 _PAGE = re.compile(rb"(\xef\xbb\xbf)?(\s|<!--.*?-->)*<(!doctype html|html|head)", re.IGNORECASE | re.DOTALL)
 _TITLE = re.compile(rb"<title>\s*([^<]*?)\s*</title>", re.IGNORECASE)
 _BLOCK = 1 << 16  # bytes; a cut connection loses at most this many
@@ -58,18 +58,20 @@ class Patience(NamedTuple):
 
     timeout: float = 30  # seconds without a response or a byte
     pause: Callable[[float], None] = time.sleep  # called with the seconds to wait before the next attempt
+    attempts: int = ATTEMPTS  # per address
 
 
 PATIENT = Patience()
 
 
-def fetch(files: Sequence[File], folder: Path, home: str, patience: Patience = PATIENT) -> None:
+def fetch(files: Sequence[File], folder: Path, home: str, patience: Patience = PATIENT, ways: str = "") -> None:
     """Fetches `files` into `folder`; files that already exist there are only verified.
 
     Partial files are kept in `folder`/.partial, and an interrupted transfer resumes from them.
 
     Args:
         home: where the authors publish the files, for the error message.
+        ways: what else the user can do, as the end of a sentence, for the error message.
 
     Raises:
         UserError: a file in `folder` is not the published one, the disk has too little space, or all addresses of a
@@ -82,7 +84,8 @@ def fetch(files: Sequence[File], folder: Path, home: str, patience: Patience = P
         if not path.exists():
             missing.append(file)
         elif problem := mismatch(path, file):
-            raise UserError(f"{path}: it is not the published file ({problem}); remove or replace it.")
+            otherwise = f", or {ways}" if ways and not web_page(path) else ""
+            raise UserError(f"{path}: it is not the published file ({problem}); remove or replace it{otherwise}.")
     if not missing:
         return
     partial = folder / ".partial"
@@ -94,7 +97,7 @@ def fetch(files: Sequence[File], folder: Path, home: str, patience: Patience = P
             failures = _fetch_one(file, folder, partial, patience)
             if failures is not None:
                 absent = [f for f in missing if not (folder / f.name).is_file()]
-                raise UserError(_explanation(file, failures, absent, folder, home))
+                raise UserError(_explanation(file, failures, absent, folder, home, ways))
 
 
 def _alone(partial: Path) -> contextlib.AbstractContextManager[object]:
@@ -111,17 +114,22 @@ def mismatch(path: Path, file: File) -> str | None:
     """Returns how the file at `path` differs from the published one; None if they are the same."""
     if not path.is_file():
         return "it is not a file"
+    if page := web_page(path):
+        return page
+    if (size := path.stat().st_size) != file.size:
+        return f"it has {size:,} bytes, not {file.size:,}"
     with path.open("rb") as opened:
-        head = opened.read(4096)
-        if _PAGE.match(head):
-            return f"it is a web page{_title(head)}"
-        if (size := path.stat().st_size) != file.size:
-            return f"it has {size:,} bytes, not {file.size:,}"
-        opened.seek(0)
         digest = hashlib.file_digest(opened, _algorithm(file)).hexdigest()
     if digest == file.digest:
         return None
     return f"its {_algorithm(file).upper()} is {digest}, not the published {file.digest}"
+
+
+def web_page(path: Path) -> str | None:
+    """Returns words about the web page that a file holds; None if it holds none."""
+    with path.open("rb") as opened:
+        head = opened.read(4096)
+    return f"it is a web page{_title(head)}" if _PAGE.match(head) else None
 
 
 def _algorithm(file: File) -> str:
@@ -173,7 +181,7 @@ def _fetch_one(file: File, folder: Path, partial: Path, patience: Patience) -> l
 def _try(url: str, path: Path, file: File, show: Callable[[int], None], patience: Patience) -> str | None:
     """Completes the partial file at `path` from one address; returns None, or why that failed."""
     problem = ""
-    for attempt in range(ATTEMPTS):
+    for attempt in range(patience.attempts):
         if attempt:
             say(f"{file.name}: {_shown(url)}: {problem}; trying again in {2 ** (attempt - 1)} s")
             patience.pause(2 ** (attempt - 1))
@@ -193,7 +201,7 @@ def _try(url: str, path: Path, file: File, show: Callable[[int], None], patience
             problem = f"it sent another file: {wrong}"
             if not begin:  # otherwise the beginning may have been the wrong part
                 return problem
-    return f"{problem} ({ATTEMPTS} attempts)"
+    return f"{problem} ({patience.attempts} attempts)" if patience.attempts > 1 else problem
 
 
 def _transfer(url: str, path: Path, file: File, show: Callable[[int], None], timeout: float) -> None:
@@ -319,10 +327,11 @@ def _shown(url: str) -> str:
     return f"{parts.scheme or '?'}://{parts.hostname or '?'}{port}{parts.path}"
 
 
-def _explanation(file: File, failures: list[str], absent: Sequence[File], folder: Path, home: str) -> str:
+def _explanation(file: File, failures: list[str], absent: Sequence[File], folder: Path, home: str, ways: str) -> str:
     tried = "".join(f"\n  {failure}" for failure in failures)
     by_hand = "".join(f"\n  {f.name} ({f.size:,} bytes, {_algorithm(f).upper()} {f.digest})" for f in absent)
     return (
         f"{file.name} could not be fetched:{tried}\n"
         f"Run the command again later, or download these files from {home} and put them into {folder}:{by_hand}"
+        + (f"\nOr {ways}." if ways else "")
     )

@@ -1,8 +1,13 @@
 """The format of data/raw: zip archives of pictures, pictures.parquet with one row per picture, and source.json.
 
-The columns are `archive` (a zip file in the same folder), `file` (the member's name in it), `split` (train, valid or
-test), `problem` (why the picture must not be used; empty if no problem is known), and the source's own attributes as
-int8: 1 for present and -1 for absent, as in CelebA, and 0 for unknown. The faces of a split have the order of the rows.
+The columns are `archive` (a zip file in the same folder), `file` (the picture's name, and the member's in the zip),
+`split` (train, valid or test), `problem` (why the picture must not be used; empty if no problem is known), and the
+source's own attributes as int8: 1 for present and -1 for absent, as in CelebA, and 0 for unknown. The faces of a split
+have the order of the rows.
+
+Pictures in a folder that the user has linked stay there: the source names the folder, `archive` is a zip in it, or
+empty for a loose file, and `sha256` is that of the zip or of the loose file. Where a picture's place is not its name,
+the column `member` says it: the member of the zip, or the path of the loose file in the folder.
 """
 
 from __future__ import annotations
@@ -12,9 +17,9 @@ import json
 import os
 import shutil
 import zipfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import pandas as pd
 
@@ -22,7 +27,8 @@ from dcgan.system.files import atomic, write_json
 
 SPLITS = ("train", "valid", "test")
 _PICTURES, _SOURCE = "pictures.parquet", "source.json"
-COLUMNS = ["archive", "file", "split", "problem"]  # all other columns are attributes
+COLUMNS = ["archive", "file", "split", "problem"]
+PLACE = ["member", "sha256"]  # columns that may be absent; all others are attributes
 
 
 class Source(NamedTuple):
@@ -32,25 +38,60 @@ class Source(NamedTuple):
     licence: str
     citation: str
     url: str
+    folder: str = ""  # the linked folder (absolute) that holds the pictures; empty: they are in data/raw
+    verified: str = ""  # which copy of the published files this is, and what was verified
+
+    def about(self) -> dict[str, str]:
+        """The fields, without those of the last two that are empty."""
+        return {key: value for key, value in self._asdict().items() if value or key not in self._field_defaults}
 
 
-def write_index(raw: Path, pictures: pd.DataFrame, source: Source) -> None:
+class LeftOut(NamedTuple):
+    """What a source left out of the index."""
+
+    found: int  # number of pictures from which `dataset_size` chose those in the index
+    passed_over: list[dict[str, Any]]  # files that are not pictures, by kind: reason, ending, files, first
+
+
+def write_index(
+    raw: Path,
+    pictures: pd.DataFrame,
+    source: Source,
+    found: int | None = None,
+    passed_over: Sequence[Mapping[str, Any]] = (),
+) -> None:
     """Writes pictures.parquet and source.json into the folder `raw`.
 
     Args:
         pictures: one row per picture; the column `problem` may be absent if no problem is known.
+        found: number of pictures before `take`; None: `pictures` are all.
+        passed_over: see LeftOut.
     """
     if "problem" not in pictures:
         pictures = pictures.assign(problem="")
-    attributes = [name for name in pictures.columns if name not in COLUMNS]
-    write_json(raw / _SOURCE, source._asdict())
+    places = [name for name in PLACE if name in pictures]
+    attributes = [name for name in pictures.columns if name not in COLUMNS + PLACE]
+    left_out = LeftOut(len(pictures) if found is None else found, [dict(kind) for kind in passed_over])
+    write_json(raw / _SOURCE, source._asdict() | left_out._asdict())
     with atomic(raw / _PICTURES) as temporary:
-        pictures[COLUMNS + attributes].to_parquet(temporary, index=False)
+        pictures[COLUMNS + places + attributes].to_parquet(temporary, index=False)
 
 
 def read_index(raw: Path) -> tuple[pd.DataFrame, Source]:
     """Reads the pictures and the source that `write_index` wrote."""
-    return pd.read_parquet(raw / _PICTURES), Source(**json.loads((raw / _SOURCE).read_text()))
+    written = json.loads((raw / _SOURCE).read_text())
+    return pd.read_parquet(raw / _PICTURES), Source(**{name: written[name] for name in Source._fields})
+
+
+def read_left_out(raw: Path) -> LeftOut:
+    """Reads what the source left out."""
+    written = json.loads((raw / _SOURCE).read_text())
+    return LeftOut(**{name: written[name] for name in LeftOut._fields})
+
+
+def stored_as(pictures: pd.DataFrame) -> pd.Series:
+    """Returns the place of each picture: the member of its zip, or the path of the loose file in the linked folder."""
+    return pictures["member"] if "member" in pictures else pictures["file"]
 
 
 def _unit(name: str) -> float:

@@ -23,8 +23,10 @@ import torch
 from dcgan.data.archives import Archive
 from dcgan.data.decoding import shrink, square
 from dcgan.data.images import Pixels
-from dcgan.data.index import SPLITS, read_index
+from dcgan.data.index import PLACE, SPLITS, read_index, stored_as
+from dcgan.data.loose_files import LooseFiles, changed
 from dcgan.system.errors import UserError
+from dcgan.system.files import sha256
 from dcgan.system.processor import cores
 from dcgan.system.progress import progress
 
@@ -32,6 +34,7 @@ from dcgan.system.progress import progress
 # 2**24, up to which float32 represents every integer.
 _CHUNK = 64
 _BATCH_BYTES = 1 << 25  # limit for the squares that are resized in one call
+_REFUSED = ", fewer than image_size, and refuse_enlarged is true"
 
 Sums = npt.NDArray[np.float64]
 
@@ -42,6 +45,7 @@ class Cropped(NamedTuple):
     results: list[bytes | str]  # SHA-256 of each face's pixels, or why the picture cannot be used
     total: Sums  # sum of the faces' levels, (H, W, C)
     total_squared: Sums  # sum of the squared levels, (H, W, C)
+    enlarged: int = 0  # number of pictures whose square is smaller than a face, refused ones included
 
     @property
     def digests(self) -> list[bytes]:
@@ -52,11 +56,12 @@ class Cropped(NamedTuple):
 class _Job(NamedTuple):
     """Where the pictures of a split are, how to crop them, and where to write the faces."""
 
-    archives: dict[str, Archive]  # by file name
+    archives: dict[str, Archive | LooseFiles]  # by file name; "": the loose files
     array: Path  # the .npy file of the faces
     begin: int  # offset of the split's first face in that file, in bytes
     crop_size: int | None
     shape: tuple[int, int, int]  # of a face
+    refuse_enlarged: bool
     stop: threading.Event  # set to skip the remaining pictures
 
 
@@ -68,21 +73,24 @@ def pack(
     nc: int,
     max_bad_fraction: float,
     workers: int | None = None,
+    refuse_enlarged: bool = False,
 ) -> dict[str, Cropped]:
     """Crops every picture of `raw` into the new folder `faces`, and returns the result for each split.
 
     Writes faces.npy, uint8 of shape (N, image_size, image_size, nc), which holds the splits train, valid and test one
     after the other, and faces.parquet, which has one row per face in the same order: file, split, attributes. The bytes
-    do not depend on the number of `workers` (threads; None: one per core).
+    do not depend on the number of `workers` (threads; None: one per core). With `refuse_enlarged`, pictures whose
+    square is smaller than a face are left out; they do not count as unusable in `max_bad_fraction`.
 
     Raises:
-        UserError: there are no pictures, or more than `max_bad_fraction` of them cannot be used.
+        UserError: there are no pictures, more than `max_bad_fraction` of them cannot be used, all are refused, or one
+            in a folder outside of the project has changed.
     """
-    pictures, _ = read_index(raw)
+    pictures, source = read_index(raw)
     if pictures.empty:
         raise UserError("dataset: it holds no pictures; choose another data set.")
     faces.mkdir(parents=True)
-    archives = {name: _open(raw / name) for name in pictures["archive"].unique()}
+    archives = _open(raw, source.folder, pictures)
     array, shape = faces / "faces.npy", (image_size, image_size, nc)
     begin = _create(array, (len(pictures), *shape))
     cropped, parts, bad = {}, [], []
@@ -93,7 +101,7 @@ def pack(
         try:
             for split in SPLITS:
                 rows = pictures[pictures["split"] == split]
-                job = _Job(archives, array, begin, crop_size, shape, stop)
+                job = _Job(archives, array, begin, crop_size, shape, refuse_enlarged, stop)
                 cropped[split] = _pack_split(pool, job, rows, split)
                 begin += len(rows) * math.prod(shape)
                 parts.append(rows)
@@ -102,21 +110,47 @@ def pack(
             stop.set()  # after Ctrl-C, running tasks end early
             pool.shutdown(cancel_futures=True)
             torch.set_num_threads(threads)
-    if len(bad) > max_bad_fraction * len(pictures):
-        raise UserError(
-            f"max_bad_fraction: {len(bad)} of {len(pictures)} pictures cannot be used, a share above "
-            f"{max_bad_fraction:g} (the first is {bad[0]['file']}: {bad[0]['reason']}); "
-            "repair or remove them, or raise the value."
-        )
+    _check(bad, len(pictures), max_bad_fraction)
     good = np.array([isinstance(result, bytes) for split in SPLITS for result in cropped[split].results], bool)
     if not good.all():
         _keep(array, good)
-    table = pd.concat(parts)[good].drop(columns=["archive", "problem"])
+    table = pd.concat(parts)[good].drop(columns=["archive", "problem", *PLACE], errors="ignore")
     table.to_parquet(faces / "faces.parquet", index=False)
     return cropped
 
 
-def _open(path: Path) -> Archive:
+def _open(raw: Path, linked: str, pictures: pd.DataFrame) -> dict[str, Archive | LooseFiles]:
+    """Opens the archives in `raw`, or the archives and the loose files in the folder `linked`."""
+    if not linked:
+        return {name: _archive(raw / name) for name in pictures["archive"].unique()}
+    if not Path(linked).is_dir():
+        raise UserError(f"{linked}: there is no such folder; mount it, or name another with `dcgan data link FOLDER`.")
+    opened: dict[str, Archive | LooseFiles] = {}
+    for name, rows in pictures.groupby("archive"):
+        path = Path(linked, str(name))
+        if not name:
+            opened[""] = LooseFiles(path, dict(zip(stored_as(rows), rows["sha256"], strict=True)))
+        elif not path.is_file() or sha256(path) != rows["sha256"].iloc[0]:
+            raise changed(path, "it has changed or gone")
+        else:
+            opened[str(name)] = _archive(path)
+    return opened
+
+
+def _check(bad: list[dict[str, str]], count: int, max_bad_fraction: float) -> None:
+    """Raises UserError if `bad` is too many of `count` pictures; refused ones do not count, unless all are."""
+    damaged = [row for row in bad if not row["reason"].endswith(_REFUSED)]
+    if not damaged and len(bad) == count:
+        raise UserError(f"refuse_enlarged: no picture is left ({bad[0]['file']}: {bad[0]['reason']}); set it to false.")
+    if len(damaged) > max_bad_fraction * count:
+        raise UserError(
+            f"max_bad_fraction: {len(damaged)} of {count} pictures cannot be used, a share above "
+            f"{max_bad_fraction:g} (the first is {damaged[0]['file']}: {damaged[0]['reason']}); "
+            "repair or remove them, or raise the value."
+        )
+
+
+def _archive(path: Path) -> Archive:
     try:
         return Archive(path)
     except (zipfile.BadZipFile, FileNotFoundError):
@@ -133,20 +167,24 @@ def unusable(rows: pd.DataFrame, cropped: Cropped) -> list[dict[str, str]]:
 
 def _pack_split(pool: concurrent.futures.Executor, job: _Job, rows: pd.DataFrame, split: str) -> Cropped:
     total, total_squared = np.zeros(job.shape), np.zeros(job.shape)
+    enlarged = 0
 
     def results() -> Iterator[bytes | str]:
+        nonlocal enlarged
         for portion in _portions(pool, job, rows):
             np.add(total, portion.total, out=total)
             np.add(total_squared, portion.total_squared, out=total_squared)
+            enlarged += portion.enlarged
             yield from portion.results
 
-    return Cropped(list(progress(results(), len(rows), f"cropping {split}", "pictures")), total, total_squared)
+    found = list(progress(results(), len(rows), f"cropping {split}", "pictures"))
+    return Cropped(found, total, total_squared, enlarged)
 
 
 def _portions(pool: concurrent.futures.Executor, job: _Job, rows: pd.DataFrame) -> Iterator[Cropped]:
     """Yields the results of the workers, in the order of `rows`; only a few wait at a time."""
     waiting: list[concurrent.futures.Future[Cropped]] = []
-    members = list(zip(rows["archive"], rows["file"], rows["problem"], strict=True))
+    members = list(zip(rows["archive"], stored_as(rows), rows["problem"], strict=True))
     for start in range(0, len(members), _CHUNK):
         waiting.append(pool.submit(_crop, job, start, members[start : start + _CHUNK]))
         if len(waiting) > 4 * cores():
@@ -156,11 +194,13 @@ def _portions(pool: concurrent.futures.Executor, job: _Job, rows: pd.DataFrame) 
 
 
 def _crop(job: _Job, start: int, members: list[tuple[str, str, str]]) -> Cropped:
-    """Writes the faces of members (archive, file, problem) to the rows from `start` on; unusable pictures are black."""
+    """Writes the faces of members (archive, member, problem) to the rows from `start` on; black if unusable."""
     block = np.zeros((len(members), *job.shape), np.uint8)
     results: list[bytes | str] = [problem for _, _, problem in members]
+    enlarged = 0
 
     def squares() -> Iterator[tuple[int, Pixels]]:
+        nonlocal enlarged
         for i, (archive, file, problem) in enumerate(members):
             if job.stop.is_set():
                 return
@@ -170,6 +210,11 @@ def _crop(job: _Job, start: int, members: list[tuple[str, str, str]]) -> Cropped
                 pixels = square(job.archives[archive].read(file), job.crop_size, job.shape[2])
             except ValueError as error:
                 results[i] = str(error)
+                continue
+            small = len(pixels) < job.shape[0]
+            enlarged += small
+            if small and job.refuse_enlarged:
+                results[i] = f"its square has {len(pixels)} pixels a side{_REFUSED}"
             else:
                 yield i, pixels
 
@@ -181,7 +226,8 @@ def _crop(job: _Job, start: int, members: list[tuple[str, str, str]]) -> Cropped
         file.seek(job.begin + start * block[0].nbytes)
         file.write(block.data)
     levels = block.astype(np.float32)
-    return Cropped(results, levels.sum(0).astype(np.float64), np.square(levels, out=levels).sum(0).astype(np.float64))
+    total = levels.sum(0).astype(np.float64)
+    return Cropped(results, total, np.square(levels, out=levels).sum(0).astype(np.float64), enlarged)
 
 
 def _batches(squares: Iterator[tuple[int, Pixels]]) -> Iterator[tuple[list[int], Pixels]]:

@@ -5,6 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import NamedTuple
 
+from dcgan.data.links import Linked
+
 
 class Request(NamedTuple):
     """The arguments of every source's `bring`; a source uses those that it needs."""
@@ -15,3 +17,4 @@ class Request(NamedTuple):
     folder: Path  # the user's own pictures
     inventory: Path  # list of the user's own pictures
     mirror: str | None  # address of the user's own server with the published files
+    linked: Linked | None = None  # the folder outside of the project that `dcgan data link` named
