@@ -182,7 +182,9 @@ def _take_steps(
         with watch.time("sampling"):
             _look(state, observer, collapse)
 
-    stream = batches(faces, recipe.batch_size, recipe.seed, state.done, state.steps, trainer.hardware.device, ranks)
+    stream = batches(
+        faces, recipe.batch_size, recipe.seed, state.done, state.steps, trainer.hardware.device, ranks, recipe.mirror
+    )
     left = range(state.done, state.steps)
     shown = progress(left, state.steps, "training", "steps", state.done, lambda: describe(latest))
     for step in shown if ranks.writes else left:
