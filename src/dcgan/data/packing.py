@@ -108,6 +108,11 @@ def pack(
             f"{max_bad_fraction:g} (the first is {bad[0]['file']}: {bad[0]['reason']}); "
             "repair or remove them, or raise the value."
         )
+    if len(bad) == len(pictures):
+        raise UserError(
+            f"dataset: none of its {len(bad)} pictures can be used (the first is {bad[0]['file']}: "
+            f"{bad[0]['reason']}); repair or replace them."
+        )
     good = np.array([isinstance(result, bytes) for split in SPLITS for result in cropped[split].results], bool)
     if not good.all():
         _keep(array, good)
