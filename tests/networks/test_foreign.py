@@ -114,7 +114,7 @@ def test_checkpoints_are_found_whatever_is_around_them(tmp_path: Path, form: str
     assert all(torch.equal(found[name], x) for name, x in state.items() if "num_batches" not in name)
 
 
-@settings(deadline=None, max_examples=20, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(deadline=None, max_examples=12, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     st.sampled_from([32, 64, 128, 256]),
     st.integers(1, 30),

@@ -383,7 +383,7 @@ def test_damaged_checkpoints_cost_steps_and_change_no_bytes(
     for path in newest:
         path.write_bytes(path.read_bytes()[:-3])
     result = run(tmp_path, *kind_of("wide, mirrored"), checkpoint_minutes=0.0)
-    assert bytes_of(result, kind_of("wide, mirrored")[0], tmp_path) == uninterrupted("wide")
+    assert bytes_of(result, kind_of("wide, mirrored")[0], tmp_path) == uninterrupted("wide, mirrored")
     found = CheckpointStore(tmp_path, "f" * 32).latest()
     assert found is not None and found[0] == STEPS
 
@@ -394,7 +394,7 @@ def test_a_finished_training_is_taken_from_its_checkpoint(
     run(tmp_path, *kind_of("wide, mirrored"))
     result = run(tmp_path, *kind_of("wide, mirrored"), stop=killed_after(1))
     assert result.speed == {}
-    assert bytes_of(result, kind_of("wide, mirrored")[0], tmp_path) == uninterrupted("wide")
+    assert bytes_of(result, kind_of("wide, mirrored")[0], tmp_path) == uninterrupted("wide, mirrored")
 
 
 # What an observer is told.
