@@ -98,7 +98,7 @@ def main() -> None:
     assert real is not None
     side = tutorial(settings, arguments.seed) if arguments.side == "tutorial" else ours(settings, recipe)
     faces = images.open_faces(Path("data/faces"), "train")
-    stream = batches(faces, recipe.batch_size, arguments.seed, 0, 10**9, CPU)
+    stream = batches(faces, recipe.batch_size, arguments.seed, 0, 10**9, CPU, mirror=recipe.mirror)
     grid_latents = draw_latents(settings, 64, random_state(arguments.seed, "samples"))
     if arguments.side == "tutorial":
         stream = (batch.contiguous() for batch in stream)

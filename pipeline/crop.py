@@ -14,9 +14,9 @@ def main(params: CropParams) -> None:
         cropped = packing.pack(RAW, new(FACES), **params.model_dump())
         pixels = params.model_dump(exclude={"max_bad_fraction"})
         write_json(new(REPORTS / "data.json"), card.describe(RAW, new(FACES), cropped, pixels))
-        real = images.choose(images.open_faces(new(FACES), "train"), 64, seed=0)
+        real = images.choose(images.open_shown(new(FACES)), 64, seed=0)
         images.save_png(new(REPORTS / "real.png"), images.grid(real, columns=8))
-        images.save_png(new(REPORTS / "mean.png"), card.mean_image(cropped["train"]))
+        images.save_png(new(REPORTS / "mean.png"), card.mean_image(card.shown(cropped)))
 
 
 if __name__ == "__main__":

@@ -1,6 +1,7 @@
 """Evaluates the trained generator: distances, baselines to compare them with, scores and nearest training faces."""
 
 import json
+import logging
 from functools import partial
 
 from dcgan.params import EvaluateParams
@@ -10,11 +11,13 @@ from pipeline.support.outs import outs
 from pipeline.support.record import describe_evaluation, record
 from pipeline.support.stage import run
 
+logger = logging.getLogger(__name__)
+
 
 def main(params: EvaluateParams) -> None:
     from dcgan import networks
     from dcgan.data import images
-    from dcgan.metrics import evaluation, reference
+    from dcgan.metrics import evaluation, left_out, reference
     from dcgan.system.files import write_json
     from dcgan.system.metadata import read_metadata
 
@@ -22,8 +25,9 @@ def main(params: EvaluateParams) -> None:
         if job is None:
             return
         device = next(job.network.module.parameters()).device
-        features = reference.open_features(REFERENCE, "train")
-        assert features is not None, "the train split has at least two faces"
+        trained_on = read_metadata(GENERATOR)["train_split"]
+        features = reference.open_features(REFERENCE, trained_on)
+        assert features is not None, "a training takes at least two faces"
         result = evaluation.evaluate(
             networks.load_generator(GENERATOR).to(device),
             job.network,
@@ -32,15 +36,13 @@ def main(params: EvaluateParams) -> None:
             params.fid_samples,
             params.fid_repeats,
             params.seed,
-            evaluation.Training(
-                images.open_faces(FACES, "train"),
-                features,
-                without_test=read_metadata(GENERATOR)["train_split"] == "train",
-            ),
+            evaluation.Training(images.open_faces(FACES, trained_on), features, without_test=trained_on == "train"),
             job.ranks,
         )
         if result is None:
             return
+        for what in left_out.left_out(result.metrics):
+            logger.warning("left out: %s", what)
         card = json.loads((REPORTS / "data.json").read_text())
         about = {"dataset": card["source"]["name"], "crop_size": card["pixels"]["crop_size"]}
         with outs() as new:

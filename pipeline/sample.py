@@ -16,7 +16,7 @@ def main(params: SampleParams) -> None:
     random = {name: sampling.random_state(params.seed, name) for name in ("samples", "strip", "sheet")}
 
     generated = sampling.generate(generator, sampling.draw_latents(settings, 64, random["samples"]))
-    real = images.choose(images.open_faces(FACES, "train"), 64, params.seed)
+    real = images.choose(images.open_shown(FACES), 64, params.seed)
     walks = sampling.generate(generator, sampling.strip(settings, random["strip"]))
     between = sampling.generate(generator, sampling.sheet(settings, random["sheet"]))
     with outs() as new:

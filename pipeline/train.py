@@ -34,7 +34,7 @@ def main(params: TrainParams) -> None:
     machine = replace(machine, graphs=from_environment("DCGAN_GRAPHS", 1) > 0)
     stop = stop_signal()
     hardware.prepare()
-    faces = images.open_faces(FACES, params.train_split)
+    faces = images.open_for_training(FACES, params.train_split, params.batch_size)
     values = params.model_dump()
     settings, recipe = params.part(networks.Settings), params.part(Recipe)
 

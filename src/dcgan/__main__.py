@@ -13,7 +13,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from dcgan import params
+from dcgan import importing, params
 from dcgan.system.errors import UserError, about_disk
 from dcgan.system.project_files import DOWNLOADS, FACES, GENERATOR
 
@@ -51,6 +51,7 @@ def parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(required=True, metavar="COMMAND", dest="command")
     for add in (_add_settings, _add_pictures, _add_runs, _add_ui, _add_distance, _add_clean):
         add(commands)
+    importing.add_command(commands, _add)
     return parser
 
 

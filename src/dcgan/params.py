@@ -106,6 +106,7 @@ class TrainParams(NetworkParams):
     ema_halflife_kimg: float = Field(
         ge=0, le=1e6, description="half-life of the averaged weights, in thousand pictures; 0: none"
     )
+    mirror: bool = Field(description="horizontal flips: each picture of each step, with probability 1/2")
     augment: bool = Field(description="DiffAugment: colour, translation, cutout")
     ngpu: Literal["auto", 0, 1, 2, 3, 4, 5, 6, 7, 8] = Field(description="GPUs per machine; 0: the CPU")
     ranks: int | None = Field(

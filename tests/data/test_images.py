@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
-from hypothesis import given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
 from dcgan.data import images
+from dcgan.data.index import SPLITS
+from dcgan.system.errors import UserError
 
 # Layout.
 
@@ -98,3 +102,34 @@ def test_an_animation_has_the_frames_asked_for_from_the_first_to_the_last(
     before = target.read_bytes()
     images.save_animation(target, paths, most)
     assert target.read_bytes() == before
+
+
+# Too few to train on.
+
+
+@settings(deadline=None, max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(st.tuples(*[st.integers(0, 4)] * 3).filter(any), st.sampled_from(["train", "all"]), st.integers(2, 14))
+def test_what_is_said_of_too_few_pictures_helps(
+    tmp_path: Path, counts: tuple[int, int, int], split: str, batch_size: int
+) -> None:
+    np.save(tmp_path / "faces.npy", np.zeros((sum(counts), 2, 2, 1), np.uint8))
+    of_all = [name for name, count in zip(SPLITS, counts, strict=True) for _ in range(count)]
+    pd.DataFrame({"split": of_all}).to_parquet(tmp_path / "faces.parquet")
+    chosen = sum(counts) if split == "all" else counts[0]
+    if chosen >= batch_size:
+        assert len(images.open_for_training(tmp_path, split, batch_size)) == chosen
+        return
+    with pytest.raises(UserError) as error:
+        images.open_for_training(tmp_path, split, batch_size)
+    said, remedy = str(error.value).split("; ")
+    assert said.startswith(
+        f"train_split: {split} has {chosen} of the {sum(counts)} pictures (train {counts[0]}, valid "
+    )
+    if sum(counts) < 2:
+        assert remedy == "add pictures to the data set."
+        return
+    for way in remedy.split(" or "):
+        lowered = re.search(r"batch_size to at most (\d+)", way)
+        split = "all" if "train_split: all" in way else split
+        batch_size = int(lowered[1]) if lowered else batch_size
+        assert batch_size >= 2 and len(images.open_for_training(tmp_path, split, batch_size)) >= batch_size

@@ -128,6 +128,16 @@ def test_too_many_bad_pictures_end_in_one_sentence_and_leave_nothing(packed: dic
     assert not list(tmp_path.iterdir())
 
 
+def test_pictures_none_of_which_can_be_used_end_in_one_sentence(tmp_path: Path) -> None:
+    raw = tmp_path / "raw"
+    raw.mkdir()
+    with zipfile.ZipFile(raw / "a.zip", "w") as archive:
+        archive.writestr(zip_member("bad.png"), b"nonsense")
+    write_index(raw, pd.DataFrame({"archive": ["a.zip"], "file": ["bad.png"], "split": ["train"]}), SOURCE)
+    with pytest.raises(UserError, match=r"dataset: none of its 1 pictures can be used .*bad\.png"):
+        pack(raw, tmp_path / "faces", None, 3, 1.0)
+
+
 def test_as_many_bad_pictures_as_allowed_are_no_error(tmp_path: Path) -> None:
     raw = tmp_path / "raw"
     raw.mkdir()

@@ -29,6 +29,7 @@ from dcgan.metrics import evaluation, feature_networks, kernel, neighbours, refe
 from dcgan.metrics.collecting import collect, of_faces
 from dcgan.metrics.feature_networks import FeatureNetwork
 from dcgan.metrics.frechet import Moments, Statistics, frechet_distance, merge
+from dcgan.metrics.left_out import left_out
 from dcgan.metrics.quick import quick_distance
 from dcgan.sampling import draw_latents, generated, random_state
 from dcgan.system.choices import FidNetwork
@@ -540,10 +541,19 @@ def test_what_is_compared_of_all_splits_is_an_even_choice(
     assert 68 < of_train < 92  # 80 are expected
 
 
-def test_a_split_that_has_too_few_faces_is_not_there(tmp_path: Path, faces: Path) -> None:
-    load = reference.load(write_reference(tmp_path / "a", faces, "train", "valid"), stub())
-    assert load("test") is None and load("train") is not None
-    assert reference.open_features(tmp_path / "a", "test") is None
+def test_a_split_that_has_too_few_faces_counts_among_all_alone(tmp_path: Path, faces: Path) -> None:
+    three = np.asarray(images.open_faces(faces, "train"))[:3]
+    parts = {"train": three[:0], "valid": three[:1], "test": three[1:]}
+    reference.write(tmp_path / "a", stub(), {name: (of_faces(x), len(x)) for name, x in parts.items()})
+    load = reference.load(tmp_path / "a", stub())
+    assert load("train") is None and load("valid") is None
+    test, whole = load("test"), load("all")
+    assert test is not None and test.statistics.count == 2
+    assert whole is not None and len(whole.features) == 3
+    assert_close(whole.statistics, moments(means(three)))
+    assert reference.open_features(tmp_path / "a", "train") is None
+    together = reference.open_features(tmp_path / "a", "all")
+    np.testing.assert_allclose(np.asarray(together), means(three), rtol=1e-4, atol=1e-6)
 
 
 def test_a_reference_of_another_network_is_refused(tmp_path: Path, faces: Path) -> None:
@@ -665,10 +675,20 @@ def test_what_cannot_be_measured_is_left_out(faces: Path, generator: networks.Ge
     assert "frechet_distance_floor" not in result and result["floor_count"] is None
     assert result["frechet_distance_std"] is None and result["frechet_distance_mean"] == result["frechet_distance"]
     assert not {"kernel_distance", "precision", "memorisation"} & set(result)
-    with pytest.raises(UserError, match="fid_split: test has fewer than 2 faces"):
-        evaluated(generator, stub(), without, faces, split="test")
+    kernel, scores, floor = left_out(result)
+    assert kernel == "the kernel distance: 4 faces a side are needed, and there are 3 generated ones and 192 real ones"
+    assert scores.startswith("precision, recall, density and coverage: 6 faces a side are needed")
+    assert floor == "the floor and memorisation: the test split has fewer than 2 faces"
+
+    nothing = evaluated(generator, stub(), without, faces, split="test")
+    assert not [key for key, value in nothing.metrics.items() if isinstance(value, float)]
+    assert nothing.metrics["reference_count"] is None and nothing.neighbours.shape == (2 + 8 * 66, 2 * 398 + 16, 3)
+    distance, _ = left_out(nothing.metrics)
+    assert "fid_split: test has fewer than 2 faces" in distance and distance.endswith("set fid_split: all")
     # Test faces that were trained on say nothing about learning by heart.
-    assert "memorisation" not in evaluated(generator, stub(), known, faces, without_test=False).metrics
+    trained_on = evaluated(generator, stub(), known, faces, without_test=False).metrics
+    assert "memorisation" not in trained_on and "train_split: all" in left_out(trained_on)[0]
+    assert left_out(evaluated(generator, stub(), known, faces).metrics) == []
 
 
 def test_the_picture_shows_generated_faces_and_their_nearest_training_faces(

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import pickle
-from collections import OrderedDict
 from pathlib import Path
 from typing import Any, Literal
 
@@ -15,6 +13,7 @@ from hypothesis import strategies as st
 from safetensors import safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
+from tutorial import TutorialDiscriminator, TutorialGenerator, tutorial
 
 from dcgan import networks
 from dcgan.networks import Discriminator, Generator, Settings, dcgan
@@ -87,66 +86,7 @@ def kind(layer: nn.Module) -> type:
     return next(c for c in type(layer).__mro__ if c.__module__.startswith("torch."))
 
 
-# The PyTorch DCGAN tutorial, written down from its text.
-
-
-class TutorialGenerator(nn.Module):
-    def __init__(self, nz: int, ngf: int, nc: int) -> None:
-        super().__init__()
-        self.main = nn.Sequential(
-            nn.ConvTranspose2d(nz, ngf * 8, 4, 1, 0, bias=False),
-            nn.BatchNorm2d(ngf * 8),
-            nn.ReLU(True),
-            nn.ConvTranspose2d(ngf * 8, ngf * 4, 4, 2, 1, bias=False),
-            nn.BatchNorm2d(ngf * 4),
-            nn.ReLU(True),
-            nn.ConvTranspose2d(ngf * 4, ngf * 2, 4, 2, 1, bias=False),
-            nn.BatchNorm2d(ngf * 2),
-            nn.ReLU(True),
-            nn.ConvTranspose2d(ngf * 2, ngf, 4, 2, 1, bias=False),
-            nn.BatchNorm2d(ngf),
-            nn.ReLU(True),
-            nn.ConvTranspose2d(ngf, nc, 4, 2, 1, bias=False),
-            nn.Tanh(),
-        )
-
-    def forward(self, x: Tensor) -> Tensor:
-        return self.main(x)
-
-
-class TutorialDiscriminator(nn.Module):
-    def __init__(self, nc: int, ndf: int) -> None:
-        super().__init__()
-        self.main = nn.Sequential(
-            nn.Conv2d(nc, ndf, 4, 2, 1, bias=False),
-            nn.LeakyReLU(0.2, inplace=True),
-            nn.Conv2d(ndf, ndf * 2, 4, 2, 1, bias=False),
-            nn.BatchNorm2d(ndf * 2),
-            nn.LeakyReLU(0.2, inplace=True),
-            nn.Conv2d(ndf * 2, ndf * 4, 4, 2, 1, bias=False),
-            nn.BatchNorm2d(ndf * 4),
-            nn.LeakyReLU(0.2, inplace=True),
-            nn.Conv2d(ndf * 4, ndf * 8, 4, 2, 1, bias=False),
-            nn.BatchNorm2d(ndf * 8),
-            nn.LeakyReLU(0.2, inplace=True),
-            nn.Conv2d(ndf * 8, 1, 4, 1, 0, bias=False),
-            nn.Sigmoid(),
-        )
-
-    def forward(self, x: Tensor) -> Tensor:
-        return self.main(x)
-
-
-def tutorial(nz: int = 6, width: int = 4) -> tuple[TutorialGenerator, TutorialDiscriminator]:
-    """With BatchNorm weights and statistics that are not those of a fresh network."""
-    pair = TutorialGenerator(nz, width, 3), TutorialDiscriminator(3, width)
-    random = torch.Generator().manual_seed(5)
-    for network in pair:
-        for name, tensor in network.state_dict().items():
-            if tensor.is_floating_point():
-                spread = 0.1 if "weight" in name else 1.0
-                tensor.copy_(torch.rand(tensor.shape, generator=random) * spread + (0.5 if tensor.dim() == 1 else 0))
-    return pair
+# The PyTorch DCGAN tutorial.
 
 
 def shapes(state: dict[str, Tensor]) -> dict[str, tuple[int, ...]]:
@@ -175,64 +115,6 @@ def test_the_conv_networks_at_64_compute_what_the_tutorials_compute(training: bo
         pictures = their_generator(latents)
         torch.testing.assert_close(generator(latents), pictures)
         torch.testing.assert_close(discriminator(pictures).sigmoid(), their_discriminator(pictures).view(-1))
-
-
-@pytest.mark.parametrize("prefix", ["", "module."])
-def test_a_checkpoint_of_the_example_is_loaded(tmp_path: Path, prefix: str) -> None:
-    generator, discriminator = small(image_size=64)
-    for theirs, ours in ((tutorial()[0], generator), (tutorial()[1], discriminator)):
-        path = tmp_path / "net.pth"
-        torch.save(OrderedDict((f"{prefix}{k}", v) for k, v in theirs.state_dict().items()), path)
-        networks.load_example_checkpoint(path, ours)
-        for name, tensor in theirs.state_dict().items():
-            assert torch.equal(ours.state_dict()[name], tensor)
-
-
-def test_a_checkpoint_of_another_network_is_refused_by_name(tmp_path: Path) -> None:
-    generator, discriminator = small(image_size=64)
-    before = {name: tensor.clone() for name, tensor in generator.state_dict().items()}
-    path = tmp_path / "netD_epoch_24.pth"
-    torch.save(tutorial()[1].state_dict(), path)
-    with pytest.raises(UserError, match=r"netD_epoch_24\.pth.*generator"):
-        networks.load_example_checkpoint(path, generator)
-    torch.save(tutorial(width=8)[1].state_dict(), path)
-    with pytest.raises(UserError, match=r"netD_epoch_24\.pth.*discriminator"):
-        networks.load_example_checkpoint(path, discriminator)
-    assert all(torch.equal(tensor, before[name]) for name, tensor in generator.state_dict().items())
-
-
-@pytest.mark.parametrize("content", [b"", b"not a checkpoint", b"PK\x03\x04 a damaged zip", pickle.dumps([1, 2])])
-def test_what_is_no_checkpoint_is_refused_by_name(tmp_path: Path, content: bytes) -> None:
-    path = tmp_path / "net.pth"
-    path.write_bytes(content)
-    with pytest.raises(UserError, match=r"net\.pth"):
-        networks.load_example_checkpoint(path, small(image_size=64)[0])
-
-
-class Malice:
-    """Unpickled, it writes a file."""
-
-    def __init__(self, target: Path) -> None:
-        self.target = target
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        return Path.write_text, (self.target, "executed")
-
-
-@pytest.mark.parametrize("form", ["torch", "torch, old format", "pickle"])
-def test_a_checkpoint_that_holds_code_is_refused_and_not_run(tmp_path: Path, form: str) -> None:
-    path, target = tmp_path / "net.pth", tmp_path / "executed"
-    state = {**tutorial()[0].state_dict(), "extra": Malice(target)}
-    if form == "pickle":
-        path.write_bytes(pickle.dumps(Malice(target)))
-    else:
-        torch.save(state, path, _use_new_zipfile_serialization=form == "torch")
-    with pytest.raises(UserError, match=r"net\.pth"):
-        networks.load_example_checkpoint(path, small(image_size=64)[0])
-    assert not target.exists()
-    if form == "torch":  # the attack is a real one
-        torch.load(path, weights_only=False)
-        assert target.read_text() == "executed"
 
 
 # The projection DCGAN: system A of SEEDS.md.

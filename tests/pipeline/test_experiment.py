@@ -11,6 +11,7 @@ import pytest
 from pictures import drawn, encoded
 from project import Project, other_system, ran, runs
 
+from dcgan.data.index import split_by_name
 from dcgan.system.metadata import read_metadata
 from dcgan.tracking.reproduce import runs_of
 
@@ -94,3 +95,24 @@ def test_a_changed_folder_is_cropped_anew_and_harms_no_other_data_set(reproduced
     project.set(("dataset", "avatars"))
     result = project.run("dvc", "repro")
     assert result.returncode == 0 and set(ran(result.stdout)) <= {"inventory"}, result.stdout
+
+
+@pytest.mark.long
+def test_three_pictures_of_which_none_is_for_training(reproduced: Project, tmp_path: Path) -> None:
+    project = reproduced.copied_to(tmp_path / "dcgan").warm()
+    others = [i for i in range(100) if split_by_name([f"{i}.png"]) != ["train"]]
+    for i in others[:3]:
+        (project.folder / "data" / "folder" / f"{i}.png").write_bytes(encoded(drawn("RGB", 50, 40, i)))
+    project.set(("dataset", "folder"), ("dataset_size", ""), ("epochs", "1"), ("batch_size", "2"), ("fid_samples", "8"))
+    result = project.run("dvc", "repro")
+    assert result.returncode != 0 and ran(result.stdout)[-2:] == ["crop", "train"]
+    assert "train_split: train has 0 of the 3 pictures (train 0, valid 3, test 0)" in result.stdout
+    assert "set train_split: all.\n" in result.stdout and "Traceback" not in result.stdout
+
+    project.set(("train_split", "all"))
+    result = project.run("dvc", "repro")
+    assert result.returncode == 0, result.stdout
+    assert "WARNING: left out: the distance" in result.stdout
+    metrics = json.loads(project.read("reports/metrics.json"))
+    assert not [key for key, value in metrics.items() if isinstance(value, float)]
+    assert b"No distance was measured" in project.read("reports/report.html")

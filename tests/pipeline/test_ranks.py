@@ -60,7 +60,7 @@ with ranks.joined(machine.device) as mine:
     for name, (steps, changes) in trainings.items():
         recipe = Recipe(**{"epochs": 1, "batch_size": 16} | changes)
         trainer = Trainer(Settings(image_size=32, nz=8, ngf=8, ndf=8), recipe, machine, mine)
-        stream = batches(faces, recipe.batch_size, 1, 0, steps, machine.device, mine)
+        stream = batches(faces, recipe.batch_size, 1, 0, steps, machine.device, mine, recipe.mirror)
         rows = [trainer.step(number, real) for number, real in enumerate(stream)]
         state = {**trainer.state(), "rows": torch.stack(rows)}
         save_file(state, folder / f"{name} {mine.rank} of {mine.count}.safetensors")
@@ -69,7 +69,7 @@ with ranks.joined(machine.device) as mine:
 # take them at the first and at the ninth, and more without.
 TRAININGS: dict[str, tuple[int, dict[str, Any]]] = {
     "plain": (50, {}),
-    "all": (10, {"loss": "relativistic", "r1_gamma": 1.0, "augment": True, "ema_halflife_kimg": 0.1}),
+    "all": (10, {"loss": "relativistic", "r1_gamma": 1.0, "mirror": True, "augment": True, "ema_halflife_kimg": 0.1}),
 }
 
 

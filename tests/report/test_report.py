@@ -74,6 +74,7 @@ def test_only_inceptions_distance_is_called_fid(name: str, network: str) -> None
     assert ("<title>DCGAN: FID 123.4</title>" in html) == (name == "fid")
 
 
+ALL = {"memorisation": 0.5, "kernel_distance": 0.1}
 CELEBA = {"dataset": celeba.SOURCE.name, "samples": 50_000, "reference_split": "all", "reference_count": 202_599}
 
 
@@ -151,3 +152,14 @@ def test_a_data_set_without_attributes_citation_and_faults_has_a_page() -> None:
     data["duplicates"] = {"pictures": 0, "across_splits": 0, "groups": []}
     html = page.render(**arguments("fid", "inception", data=data))
     assert "citation" not in html and "more than one split" not in html and "0 pictures could not be used." in html
+
+
+def test_what_there_were_too_few_faces_for_is_named_on_the_page() -> None:
+    given = arguments("frechet_distance", "efficientnet_lite0")
+    assert "Left out" not in page.render(**given | {"metrics": given["metrics"] | ALL})
+    few = {key: value for key, value in given["metrics"].items() if not isinstance(value, float)}
+    few |= {"reference_count": None, "reference_of_scores": 0, "floor_count": None}
+    data = given["data"] | {"faces": {"train": 0, "valid": 1, "test": 2}}
+    html = page.render(**given | {"metrics": few, "data": data})
+    assert "No distance was measured" in html and "fid_split: train has fewer than 2 faces" in html
+    assert "64 faces of all splits" in html and "None" not in html

@@ -31,7 +31,7 @@ from dcgan.system import hardware
 from dcgan.system.choices import Loss
 from dcgan.system.errors import Interrupted, UserError
 from dcgan.system.hardware import Hardware
-from dcgan.system.ranks import Ranks
+from dcgan.system.ranks import ALONE, Ranks
 from dcgan.training import curves, loop
 from dcgan.training.batches import batches, digest
 from dcgan.training.checkpoint import CheckpointStore
@@ -257,7 +257,7 @@ def test_sampling_changes_nothing_in_the_training() -> None:
 
 RESUMED: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
     "plain": ({}, {}),
-    "wide": ({"ngf": 8, "ndf": 8, "nc": 1}, {"ema_halflife_kimg": 0.02}),
+    "wide, mirrored": ({"ngf": 8, "ndf": 8, "nc": 1}, {"ema_halflife_kimg": 0.02, "mirror": True}),
     "spectral, augmented": ({"discriminator_norm": "spectral"}, {"augment": True, "loss": "hinge"}),
     "penalised": KINDS["all at once"],
 }
@@ -304,7 +304,7 @@ def test_training_twice_gives_the_same_bytes(tmp_path: Path, kind: str, uninterr
 
 
 def test_two_threads_give_the_same_bytes_each_time_and_when_interrupted(tmp_path: Path) -> None:
-    settings, recipe = kind_of("wide")[0], replace(kind_of("wide")[1], epochs=1)
+    settings, recipe = kind_of("wide, mirrored")[0], replace(kind_of("wide, mirrored")[1], epochs=1)
     torch.set_num_threads(2)
     try:
         once, again = (bytes_of(run(tmp_path / name, settings, recipe), settings, tmp_path) for name in "ab")
@@ -377,13 +377,13 @@ def test_damaged_checkpoints_cost_steps_and_change_no_bytes(
     tmp_path: Path, damaged: int, uninterrupted: Callable[[str], Bytes]
 ) -> None:
     with pytest.raises(Interrupted):
-        run(tmp_path, *kind_of("wide"), stop=after(7), checkpoint_minutes=0.0)
+        run(tmp_path, *kind_of("wide, mirrored"), stop=after(7), checkpoint_minutes=0.0)
     newest = sorted((tmp_path / ("f" * 32)).glob("*.safetensors"))[-damaged:]
     assert len(newest) == damaged
     for path in newest:
         path.write_bytes(path.read_bytes()[:-3])
-    result = run(tmp_path, *kind_of("wide"), checkpoint_minutes=0.0)
-    assert bytes_of(result, kind_of("wide")[0], tmp_path) == uninterrupted("wide")
+    result = run(tmp_path, *kind_of("wide, mirrored"), checkpoint_minutes=0.0)
+    assert bytes_of(result, kind_of("wide, mirrored")[0], tmp_path) == uninterrupted("wide, mirrored")
     found = CheckpointStore(tmp_path, "f" * 32).latest()
     assert found is not None and found[0] == STEPS
 
@@ -391,10 +391,10 @@ def test_damaged_checkpoints_cost_steps_and_change_no_bytes(
 def test_a_finished_training_is_taken_from_its_checkpoint(
     tmp_path: Path, uninterrupted: Callable[[str], Bytes]
 ) -> None:
-    run(tmp_path, *kind_of("wide"))
-    result = run(tmp_path, *kind_of("wide"), stop=killed_after(1))
+    run(tmp_path, *kind_of("wide, mirrored"))
+    result = run(tmp_path, *kind_of("wide, mirrored"), stop=killed_after(1))
     assert result.speed == {}
-    assert bytes_of(result, kind_of("wide")[0], tmp_path) == uninterrupted("wide")
+    assert bytes_of(result, kind_of("wide, mirrored")[0], tmp_path) == uninterrupted("wide, mirrored")
 
 
 # What an observer is told.
@@ -662,6 +662,32 @@ def test_batches_are_pictures_in_minus_one_to_one(faces: Path) -> None:
     order = torch.randperm(len(mapped), generator=random_state(1, "order", 0))[:16]
     expected = mapped[order.numpy()].transpose(0, 3, 1, 2).astype(np.float64) / 127.5 - 1
     np.testing.assert_allclose(batch.numpy(), expected, atol=1e-6)
+
+
+@examples
+@given(st.integers(1, 4), st.integers(0, 1000), st.integers(0, 29), st.sampled_from([1, 3]))
+def test_mirroring_flips_the_same_pictures_on_all_ranks_and_whatever_step_comes_first(
+    half: int, seed: int, first: int, nc: int
+) -> None:
+    faces = np.arange(12 * 2 * nc, dtype=np.uint8).reshape(12, 1, 2, nc)
+
+    def shown(first: int, mirror: bool = True, ranks: Ranks = ALONE) -> list[Tensor]:
+        return list(batches(faces, 2 * half, seed, first, 30, CPU.device, ranks, mirror))
+
+    whole = shown(0)
+    for plain, mirrored in zip(shown(0, mirror=False), whole, strict=True):
+        assert mirrored.is_contiguous(memory_format=torch.channels_last)
+        kept, flipped = ((way == mirrored).flatten(1).all(1) for way in (plain, plain.flip(3)))
+        assert (kept ^ flipped).all()
+    parts = (torch.cat(both) for both in zip(*(shown(first, ranks=Ranks(r, 2)) for r in (0, 1)), strict=True))
+    assert all(torch.equal(a, b) for a, b in zip(whole[first:], parts, strict=True))
+
+
+def test_mirroring_flips_half_of_the_pictures_and_not_always_the_same() -> None:
+    faces = np.tile(np.arange(2, dtype=np.uint8).reshape(1, 1, 2, 1), (64, 1, 1, 1))
+    flips = torch.stack([batch[:, 0, 0, 0] > -1 for batch in batches(faces, 64, 1, 0, 100, CPU.device, mirror=True)])
+    assert abs(flips.double().mean().item() - 0.5) < 0.03  # 6,400 flips: a standard deviation of 0.00625
+    assert len({tuple(step) for step in flips.tolist()}) == 100
 
 
 def test_a_digest_changes_with_a_pixel_and_with_the_shape(tmp_path: Path) -> None:

@@ -30,11 +30,23 @@ def describe(raw: Path, faces: Path, cropped: Mapping[str, Cropped], pixels: Map
         "source": source.about(),
         "faces": {split: len(cropped[split].digests) for split in SPLITS},
         "pixels": dict(pixels),
-        "channels": channels(cropped["train"]),
+        "channels": channels(shown(cropped)),
         "attributes": frequencies(table),
         "duplicates": duplicates(table, [digest for split in SPLITS for digest in cropped[split].digests]),
         "bad": [row for split in SPLITS for row in unusable(pictures[pictures["split"] == split], cropped[split])],
     }
+
+
+def shown(cropped: Mapping[str, Cropped]) -> Cropped:
+    """Returns the faces whose mean and channels the card gives: those of the train split, or all if it has none."""
+    if cropped["train"].digests:
+        return cropped["train"]
+    parts = cropped.values()
+    return Cropped(
+        [result for part in parts for result in part.results],
+        np.sum([part.total for part in parts], axis=0),
+        np.sum([part.total_squared for part in parts], axis=0),
+    )
 
 
 def mean_image(cropped: Cropped) -> Pixels:

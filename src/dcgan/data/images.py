@@ -11,6 +11,7 @@ import pandas as pd
 from PIL import Image
 
 from dcgan.data.index import SPLITS
+from dcgan.system.errors import UserError
 from dcgan.system.files import atomic
 
 Pixels = npt.NDArray[np.uint8]
@@ -24,6 +25,32 @@ def open_faces(folder: Path, split: str) -> Pixels:
     splits = pd.read_parquet(folder / "faces.parquet", columns=["split"])["split"].map(SPLITS.index)
     first, end = np.searchsorted(splits, [SPLITS.index(split), SPLITS.index(split) + 1])
     return faces[first:end]
+
+
+def open_shown(folder: Path) -> Pixels:
+    """Opens the faces that pictures of the data show: those of the train split, or all if it has none."""
+    train = open_faces(folder, "train")
+    return train if len(train) else open_faces(folder, "all")
+
+
+def open_for_training(folder: Path, split: str, batch_size: int) -> Pixels:
+    """Opens the faces of a split (train or all) to be trained on in batches of `batch_size`.
+
+    Raises:
+        UserError: the split does not fill a batch.
+    """
+    chosen, total = open_faces(folder, split), len(open_faces(folder, "all"))
+    if len(chosen) >= batch_size:
+        return chosen
+    counts = ", ".join(f"{name} {len(open_faces(folder, name))}" for name in SPLITS)
+    what = f"train_split: {split} has {len(chosen)} of the {total} pictures ({counts})"
+    if total < 2:
+        raise UserError(f"{what}, but a training needs at least 2; add pictures to the data set.")
+    if len(chosen) < 2:
+        remedy = "train_split: all" + (f" and batch_size to at most {total}" if total < batch_size else "")
+    else:
+        remedy = ("train_split: all or " if total >= batch_size else "") + f"batch_size to at most {len(chosen)}"
+    raise UserError(f"{what}, fewer than batch_size: {batch_size}; set {remedy}.")
 
 
 def grid(pictures: Pixels, columns: int, gap: int = 2) -> Pixels:

@@ -148,6 +148,11 @@ def _check(bad: list[dict[str, str]], count: int, max_bad_fraction: float) -> No
             f"{max_bad_fraction:g} (the first is {damaged[0]['file']}: {damaged[0]['reason']}); "
             "repair or remove them, or raise the value."
         )
+    if len(bad) == count:
+        raise UserError(
+            f"dataset: none of its {count} pictures can be used (the first is {bad[0]['file']}: {bad[0]['reason']}); "
+            "repair or replace them."
+        )
 
 
 def _archive(path: Path) -> Archive:

@@ -27,6 +27,7 @@ def collect(
     into: npt.NDArray[np.float32] | None = None,
     ranks: Ranks = ALONE,
     shown: bool = True,
+    least: int = 2,
 ) -> Statistics:
     """Returns the statistics of the features of `count` pictures, computed BATCH pictures at a time.
 
@@ -35,9 +36,10 @@ def collect(
         into: (K, D) with K up to `count`; receives the features of the first K pictures.
         ranks: share the batches; each rank gets the features of all pictures.
         shown: whether the progress is shown.
+        least: number of pictures that are enough; 1 only for statistics that are merged with others.
 
     Raises:
-        UserError: there are fewer than two pictures, or their features are not finite.
+        UserError: there are fewer than `least` pictures, or their features are not finite.
     """
     moments, kept, start = Moments(), np.empty((0, network.dimensions), np.float32) if into is None else into, 0
     for batch in _in_order(network, pictures, count, what if shown else "", ranks):
@@ -46,7 +48,7 @@ def collect(
         kept[start : start + len(wanted)] = wanted.cpu().numpy()
         start += len(batch)
     try:
-        return moments.statistics()
+        return moments.statistics(least)
     except UserError as error:
         raise UserError(f"{what}: {error}") from None
 

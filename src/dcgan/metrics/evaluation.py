@@ -19,7 +19,6 @@ from dcgan.metrics.frechet import Statistics, frechet_distance
 from dcgan.metrics.reference import COMPARED, Features, Reference
 from dcgan.networks import Generator, build
 from dcgan.sampling import generated, random_state, refresh_batch_norm
-from dcgan.system.errors import UserError
 from dcgan.system.files import significant
 from dcgan.system.ranks import ALONE, Ranks
 
@@ -32,10 +31,10 @@ _SHOWN, _NEIGHBOURS = 8, 5  # rows in the picture of neighbours, and training fa
 
 @dataclass(frozen=True)
 class Training:
-    """The train split, which is searched for copies."""
+    """The faces that the generator was trained on, which are searched for copies."""
 
     faces: Pixels
-    features: Features  # (N, D), of all faces
+    features: Features  # (N, D), of all these faces
     without_test: bool  # whether the test split was left out of the training
 
 
@@ -70,22 +69,21 @@ def evaluate(
     The Frechet distance is that of the first draw; `_mean` and `_std` are over `repeats` draws. Three baselines are
     `_untrained` and `_grey`, of an untrained generator and of grey pictures, which a trained generator must undercut,
     and `_floor`, of the test split against the train split, about what a perfect generator would score with as few
-    pictures. The other scores use at most 10,000 features a side, and are left out if there are too few. The distances
-    are called `fid` and `kid` only for pytorch-fid's Inception with its published weights.
+    pictures. The other scores use at most 10,000 features a side. What there are too few faces for is left out, as
+    `left_out.left_out` says. The distances are called `fid` and `kid` only for pytorch-fid's Inception with its
+    published weights.
 
     Args:
         reference: returns the reference of a split, or None if it has too few faces.
-        training: the train split, to search for copies.
+        training: the faces that the generator was trained on, to search for copies.
         ranks: all call this function; rank 0 gets the result, the others None.
 
     Raises:
-        UserError: the split has fewer than two faces, or some features are not finite.
+        UserError: some features are not finite.
     """
     if network.is_fid and samples < LEAST_FOR_FID and ranks.writes:
         logger.warning("fid_samples: %d is low; published FIDs use at least 10,000 samples, mostly 50,000.", samples)
     real, train, test = (reference(name) for name in (split, "train", "test"))
-    if real is None:
-        raise UserError(f"fid_split: {split} has fewer than 2 faces in this data set; give train or all.")
 
     drawn = _draw(generator, network, samples, repeats, seed, ranks)
     if not ranks.writes:
@@ -94,7 +92,7 @@ def evaluate(
 
     # Distances, and scores of the same features.
     metrics = _distances(network.distance_name, drawn, real, train, test)
-    metrics |= _scores(real.features, features, "kid" if network.is_fid else "kernel_distance")
+    metrics |= _scores(real, features, "kid" if network.is_fid else "kernel_distance")
     rows, apart = neighbours.nearest(features, training.features, _NEIGHBOURS)
     if test and training.without_test:
         of_test = neighbours.nearest(test.features, training.features)[1]
@@ -144,11 +142,15 @@ def _draw(generator: Generator, network: FeatureNetwork, samples: int, repeats: 
 
 
 def _distances(
-    name: str, drawn: _Drawn, real: Reference, train: Reference | None, test: Reference | None
+    name: str, drawn: _Drawn, real: Reference | None, train: Reference | None, test: Reference | None
 ) -> dict[str, float | None]:
     """Returns the Frechet distance of the first draw, the mean and spread over all draws, and the baselines."""
+    floor: dict[str, float | None] = {}
+    if train and test:
+        floor = {f"{name}_floor": frechet_distance(test.statistics, train.statistics)}
+    if real is None:
+        return floor
     distances = [frechet_distance(statistics, real.statistics) for statistics in drawn.draws]
-    floor = {f"{name}_floor": frechet_distance(test.statistics, train.statistics)} if train and test else {}
     return {
         name: distances[0],
         f"{name}_mean": float(np.mean(distances)),
@@ -168,20 +170,23 @@ def _described(network: FeatureNetwork) -> dict[str, str]:
     }
 
 
-def _counts(split: str, real: Reference, test: Reference | None) -> dict[str, Any]:
-    """Returns the reference split and the numbers of real faces, for the protocol."""
+def _counts(split: str, real: Reference | None, test: Reference | None) -> dict[str, Any]:
+    """Returns the reference split and the numbers of real faces, for the protocol; None: too few for a distance."""
     return {
         "reference_split": split,
-        "reference_count": real.statistics.count,
-        "reference_of_scores": len(real.features),
+        "reference_count": real.statistics.count if real else None,
+        "reference_of_scores": len(real.features) if real else 0,
         "floor_count": test.statistics.count if test else None,
     }
 
 
-def _scores(real: Features, drawn: Features, kernel_name: str) -> dict[str, float]:
+def _scores(reference: Reference | None, drawn: Features, kernel_name: str) -> dict[str, float]:
     """Returns the kernel distance and the nearest-neighbour scores for which there are enough features."""
-    fewest = min(len(real), len(drawn))
     metrics: dict[str, float] = {}
+    if reference is None:
+        return metrics
+    real = reference.features
+    fewest = min(len(real), len(drawn))
     if fewest >= kernel.LEAST:
         distance = kernel.kernel_distance(drawn, real)
         metrics |= {kernel_name: distance.value, f"{kernel_name}_standard_error": distance.standard_error}

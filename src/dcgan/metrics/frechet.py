@@ -51,16 +51,20 @@ class Moments:
         self._sum += batch.sum(dim=0)
         self._products.addmm_(batch.T, batch)
 
-    def statistics(self) -> Statistics:
+    def statistics(self, least: int = 2) -> Statistics:
         """Returns the mean and covariance of all features that were added.
 
+        Args:
+            least: number of features that are enough. With 1, the covariance of a single feature is 0, as `merge`
+                needs it.
+
         Raises:
-            UserError: there are fewer than two features, or some are not finite.
+            UserError: there are fewer than `least` features, or some are not finite.
         """
-        if self._count < 2:
+        if self._count < least:
             raise UserError(f"a covariance needs at least 2 pictures, and there are {self._count}; add more.")
         mean = self._sum / self._count
-        covariance = (self._products - torch.outer(mean, mean) * self._count) / (self._count - 1)
+        covariance = (self._products - torch.outer(mean, mean) * self._count) / max(1, self._count - 1)
         if not (mean.isfinite().all() and covariance.isfinite().all()):
             raise UserError("the features of some pictures are not finite; check for damaged pictures or weights.")
         return Statistics(self._count, (mean + self._origin).cpu().numpy(), covariance.cpu().numpy())

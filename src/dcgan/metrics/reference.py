@@ -16,6 +16,7 @@ import numpy.typing as npt
 from safetensors import safe_open
 from safetensors.numpy import save
 
+from dcgan.data.index import SPLITS
 from dcgan.metrics import frechet
 from dcgan.metrics.collecting import Pictures, collect
 from dcgan.metrics.feature_networks import FeatureNetwork
@@ -41,7 +42,7 @@ def write(
 ) -> None:
     """Writes the statistics and features of splits into a new folder.
 
-    A split with fewer than two faces is left out.
+    A split without faces is left out. One with a single face only counts among all splits.
 
     Args:
         splits: the pictures and the number of pictures of each split.
@@ -49,13 +50,13 @@ def write(
     """
     arrays: dict[str, npt.NDArray[np.generic]] = {}
     for split, (pictures, count) in splits.items():
-        if count < 2:
+        if not count:
             continue
         features = None
         if ranks.writes:
             folder.mkdir(exist_ok=True)
             features = np.lib.format.open_memmap(folder / f"{split}.npy", "w+", np.float32, (count, network.dimensions))
-        known = collect(network, pictures, count, f"features of {split}", features, ranks)
+        known = collect(network, pictures, count, f"features of {split}", features, ranks, least=1)
         arrays |= {f"{split}.mean": known.mean, f"{split}.covariance": known.covariance}
     if ranks.writes:
         about = {
@@ -67,9 +68,13 @@ def write(
 
 
 def open_features(folder: Path, split: str) -> Features | None:
-    """Opens the features of all faces of a split, memory-mapped. Returns None if the split has too few faces."""
-    path = folder / f"{split}.npy"
-    return np.load(path, mmap_mode="r") if path.exists() else None
+    """Opens the features of all faces of a split (train, valid, test), memory-mapped, or reads those of all splits.
+
+    Returns None if there are no faces.
+    """
+    paths = [folder / f"{name}.npy" for name in SPLITS if split in (name, "all")]
+    parts = [np.load(path, mmap_mode="r") for path in paths if path.exists()]
+    return np.concatenate(parts) if len(parts) > 1 else next(iter(parts), None)
 
 
 def load(folder: Path, network: FeatureNetwork) -> Callable[[str], Reference | None]:
@@ -91,7 +96,7 @@ def load(folder: Path, network: FeatureNetwork) -> Callable[[str], Reference | N
 
     def of(split: str) -> Reference | None:
         parts = [name for name in present if split in (name, "all")]
-        if not parts:
+        if sum(len(present[name]) for name in parts) < 2:
             return None
         statistics = (
             frechet.Statistics(len(present[name]), arrays[f"{name}.mean"], arrays[f"{name}.covariance"])

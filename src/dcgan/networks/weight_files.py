@@ -1,4 +1,4 @@
-"""Weight files: safetensors with the settings in their metadata, and checkpoints of the PyTorch examples."""
+"""Weight files: safetensors with the settings in their metadata."""
 
 from __future__ import annotations
 
@@ -8,12 +8,11 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-import torch
 from safetensors import safe_open
 from safetensors import torch as safetensors
 from torch import nn
 
-from dcgan.networks.dcgan import Discriminator, Generator, Settings
+from dcgan.networks.dcgan import Generator, Settings
 from dcgan.system.errors import UserError
 from dcgan.system.files import atomic
 from dcgan.system.metadata import read_metadata
@@ -45,20 +44,3 @@ def load_generator(path: Path) -> Generator:
             f"{path}: it cannot be read as a generator ({type(error).__name__}); give another file."
         ) from None
     return generator.eval()
-
-
-def load_example_checkpoint(path: Path, network: Generator | Discriminator) -> None:
-    """Loads a checkpoint of the PyTorch DCGAN example (`netG_epoch_24.pth`) into a `conv` network for 64x64 pictures.
-
-    The keys are `main.0.weight`, ..., with or without the prefix `module.` of DataParallel. The file is read with
-    `weights_only=True`, so that it cannot run code.
-
-    Raises:
-        UserError: the file cannot be read, or its keys or shapes are not those of `network`.
-    """
-    try:
-        state = torch.load(path, map_location="cpu", weights_only=True)
-        network.load_state_dict({name.removeprefix("module."): tensor for name, tensor in state.items()})
-    except Exception as error:
-        reason = " ".join(str(error).split())[:300]
-        raise UserError(f"{path}: it cannot be loaded into this {type(network).__name__.lower()}: {reason}.") from None

@@ -13,6 +13,7 @@ import matplotlib
 import pandas as pd
 from markupsafe import Markup
 
+from dcgan.metrics.left_out import left_out
 from dcgan.metrics.names import FID, distance_name
 from dcgan.report import published
 
@@ -57,15 +58,17 @@ def render(
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(folder), autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True
     )
-    name = distance_name(metrics)
+    name, comparable = distance_name(metrics), published.is_comparable(metrics)
     return environment.get_template("page.html.jinja").render(
         title="FID" if name == FID else f"Frechet distance ({metrics['network']})",
         distance={suffix: metrics.get(name + suffix) for suffix in _BESIDE},
         metrics=metrics,
         scores=[(words, metrics[key]) for key, words in _SCORES.items() if key in metrics],
-        comparable=published.is_comparable(metrics),
-        others=[(other, published.differences(metrics, other)) for other in results],
+        left_out=left_out(metrics),
+        comparable=comparable,
+        others=[(other, published.differences(metrics, other)) for other in results if comparable],
         data=data,
+        shown="the train split" if data["faces"]["train"] else "all splits",
         splits=[split for split, count in data["faces"].items() if count],
         attributes=sorted(_seen(data["attributes"]), key=lambda item: -max(item[1].values())),
         model=model,

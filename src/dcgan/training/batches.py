@@ -26,16 +26,25 @@ def batches(
     steps: int,
     device: torch.device,
     ranks: Ranks = ALONE,
+    mirror: bool = False,
 ) -> Iterator[Tensor]:
     """Yields batches of real pictures in [-1, 1] for `first_step` and the steps after it, channels_last, on `device`.
 
     Each epoch has its own permutation of the pictures, which is the same on all ranks. Each rank takes its part of each
     batch. The pictures at the end of an epoch that do not fill a batch are left out of that epoch.
+
+    Args:
+        mirror: whether each picture of each step is flipped left to right with probability 1/2.
     """
     resident = _to_gpu(faces, device)
     parts = _indices(len(faces), batch_size, seed, range(first_step, steps), ranks)
-    for pixels in _read_ahead(faces, parts, device) if resident is None else _gather(resident, parts):
-        yield pixels.to(device, non_blocking=True).permute(0, 3, 1, 2).float().div_(127.5).sub_(1)
+    stream = _read_ahead(faces, parts, device) if resident is None else _gather(resident, parts)
+    for step, pixels in enumerate(stream, first_step):
+        pixels = pixels.to(device, non_blocking=True)
+        if mirror:
+            flips = torch.randint(2, (batch_size,), generator=random_state(seed, "mirror", step)).bool()
+            pixels = _flip(pixels, ranks.shard(flips))
+        yield pixels.permute(0, 3, 1, 2).float().div_(127.5).sub_(1)
 
 
 def _indices(count: int, batch_size: int, seed: int, steps: range, ranks: Ranks) -> Iterator[Tensor]:
@@ -70,6 +79,12 @@ def _gather(resident: Tensor, parts: Iterator[Tensor]) -> Iterator[Tensor]:
     """Yields the pixels of each part from the array in GPU memory."""
     for part in parts:
         yield resident[part.pin_memory().to(resident.device, non_blocking=True)]
+
+
+def _flip(pixels: Tensor, flips: Tensor) -> Tensor:
+    """Flips the pictures (N, H, W, C) for which `flips` (N,), on the CPU, is true. Never waits for the GPU."""
+    flips = flips.pin_memory().to(pixels.device, non_blocking=True) if pixels.is_cuda else flips
+    return torch.where(flips.reshape(-1, 1, 1, 1), pixels.flip(2), pixels)
 
 
 def _to_gpu(faces: Pixels, device: torch.device) -> Tensor | None:

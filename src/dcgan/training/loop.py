@@ -175,14 +175,14 @@ def _take_steps(
 ) -> None:
     """Takes the remaining steps. This is the loop itself."""
     trainer, recipe, ranks = state.trainer, state.trainer.recipe, state.trainer.ranks
-    collapse = Collapse(faces, recipe.seed)
-    distance = quality.prepare(trainer.hardware.device) if quality and quality.kimg and ranks.writes else None
+    collapse, device = Collapse(faces, recipe.seed), trainer.hardware.device
+    distance = quality.prepare(device) if quality and quality.kimg and ranks.writes else None
     latest, last_save = dict[str, float](), time.monotonic()
     if not state.done and ranks.writes:
         with watch.time("sampling"):
             _look(state, observer, collapse)
 
-    stream = batches(faces, recipe.batch_size, recipe.seed, state.done, state.steps, trainer.hardware.device, ranks)
+    stream = batches(faces, recipe.batch_size, recipe.seed, state.done, state.steps, device, ranks, recipe.mirror)
     left = range(state.done, state.steps)
     shown = progress(left, state.steps, "training", "steps", state.done, lambda: describe(latest))
     for step in shown if ranks.writes else left:

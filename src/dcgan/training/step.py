@@ -45,6 +45,7 @@ class Recipe:
     label_smoothing: float = 0.0
     r1_gamma: float = 0.0
     ema_halflife_kimg: float = 0.0
+    mirror: bool = False
     augment: bool = False
 
 
