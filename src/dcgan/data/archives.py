@@ -25,10 +25,15 @@ class Archive:
         """Reads the directory.
 
         Raises:
-            zipfile.BadZipFile: the file is not a zip file.
+            zipfile.BadZipFile: the file is not a zip file, or its directory is damaged.
         """
-        with zipfile.ZipFile(path) as opened:
-            self._members = {info.filename: info for info in opened.infolist()}
+        try:
+            with zipfile.ZipFile(path) as opened:
+                self._members = {info.filename: info for info in opened.infolist()}
+        except (zipfile.BadZipFile, OSError):
+            raise
+        except Exception as error:  # of a damaged directory; zipfile raises nearly any
+            raise zipfile.BadZipFile(str(error)) from None
         self._file = path.open("rb")
         self._size = path.stat().st_size
 
@@ -43,7 +48,7 @@ class Archive:
             raise ValueError("it is not in the archive")
         if info.file_size > MOST_BYTES:
             raise ValueError(f"{info.file_size:,} bytes are too many")
-        if info.header_offset + info.compress_size > self._size:
+        if not 0 <= info.header_offset <= self._size - info.compress_size:
             raise ValueError("it is damaged in the archive: it extends past the end")
         if info.flag_bits & 1 or info.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
             raise ValueError("it is encrypted, or compressed with a method other than deflate")
