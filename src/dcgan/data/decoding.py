@@ -112,9 +112,9 @@ def _of_other(data: bytes, nc: int) -> Pixels:
     try:
         picture = _loaded(data)
     except _Damaged:
-        if not data.startswith(b"\x89PNG"):
+        if (essence := _without_metadata(data)) == data:
             raise
-        picture = _loaded(_without_metadata(data))
+        picture = _loaded(essence)
     turn = _turn(picture)
     picture = to_eight_bits(picture)
     return _converted(picture if turn is None else picture.transpose(turn), nc)
@@ -170,13 +170,17 @@ def _on_canvas(picture: Image.Image, frame: tuple[int, int, int, int]) -> Image.
     return canvas
 
 
-def _without_metadata(png: bytes) -> bytes:
-    """Returns a PNG that has only the chunks that determine its pixels."""
-    kept, at = [png[:8]], 8
-    while at < len(png):
-        end = at + 12 + int.from_bytes(png[at : at + 4])
-        if png[at + 4 : at + 8] in (b"IHDR", b"PLTE", b"tRNS", b"IDAT", b"IEND"):
-            kept.append(png[at:end])
+def _without_metadata(data: bytes) -> bytes:
+    """Removes from a PNG what does not determine its pixels, and hides the EXIF of AVIF and HEIC."""
+    if data[4:8] == b"ftyp":
+        return data.replace(b"Exif", b"none")  # the kind of an item that readers do not know, and skip
+    if not data.startswith(b"\x89PNG"):
+        return data
+    kept, at = [data[:8]], 8
+    while at < len(data):
+        end = at + 12 + int.from_bytes(data[at : at + 4])
+        if data[at + 4 : at + 8] in (b"IHDR", b"PLTE", b"tRNS", b"IDAT", b"IEND"):
+            kept.append(data[at:end])
         at = end
     return b"".join(kept)
 
