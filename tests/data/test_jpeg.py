@@ -64,8 +64,10 @@ def test_a_warning_of_what_is_not_seen_costs_nothing(kind: str) -> None:
     assert np.array_equal(pixels(HARMLESS[kind]), pixels(WHOLE))
 
 
-def test_two_warnings_at_once_and_a_turn() -> None:
-    data = inserted(HARMLESS["unknown JFIF revision"][:-2], 2, exif())
+@pytest.mark.parametrize("kind", ["zeros before the end", "rubbish between markers", "no end"])
+def test_several_warnings_and_a_turn(kind: str) -> None:
+    data = HARMLESS[kind]
+    data = inserted(data[:11] + b"\7" + data[12:], 2, exif())
     assert np.array_equal(pixels(data), np.rot90(pixels(WHOLE), -1))
 
 
@@ -111,6 +113,11 @@ def test_inks_and_rare_samplings_are_what_pillow_reads(mode: str, subsampling: i
     data = inserted(encoded(PICTURE.convert(mode), "JPEG", subsampling=subsampling), 2, exif(orientation))
     picture = ImageOps.exif_transpose(Image.open(io.BytesIO(data)))
     assert np.array_equal(pixels(data), np.asarray(picture.convert("RGB")))
+
+
+def test_what_libjpeg_cannot_decode_is_named() -> None:
+    at = WHOLE.index(b"\xff\xc0") + 4
+    assert reason(WHOLE[:at] + b"\x0c" + WHOLE[at + 1 :]).startswith("it cannot be decoded: unsupported")
 
 
 def test_scans_without_end_are_refused() -> None:

@@ -35,16 +35,20 @@ def decode(data: bytes, most_pixels: int) -> Pixels:
     Raises:
         ValueError: it is damaged, or has more than `most_pixels`.
     """
-    try:
-        return _strictly(data, most_pixels)
-    except _Warned as error:
-        first = str(error)
-    try:
-        return _strictly(_without_what_is_not_seen(data, first), most_pixels)
-    except _Warned as error:
-        last = first if first.startswith("Premature end") else str(error)
+    messages: list[str] = []
+    while True:
+        try:
+            return _strictly(data, most_pixels)
+        except _Warned as error:  # the first message hides the others
+            messages.append(str(error))
+        repaired = _without_what_is_not_seen(data, messages[-1])
+        if repaired == data:
+            break
+        data = repaired
+    last = messages[0] if messages[0].startswith("Premature end") else messages[-1]
     words = re.sub("^Corrupt JPEG data: |^tj.*?: ", "", last)
-    raise ValueError(f"it is damaged: {words[:1].lower()}{words[1:]}")
+    kind = "cannot be decoded" if words.startswith("Unsupported") else "is damaged"
+    raise ValueError(f"it {kind}: {words[:1].lower()}{words[1:]}")
 
 
 class _Warned(Exception):
