@@ -105,7 +105,7 @@ ODD = [
     Odd("a text.jpg", b"not a picture", "not a picture in a known format"),
     Odd("a page.png", b"<!doctype html><title>404</title>", "not a picture in a known format"),
     Odd("._of a mac.jpg", b"\0\5\x16\7\0\2\0\0Mac OS X", "not a picture in a known format"),
-    Odd("half.jpg", half("JPEG"), "truncated"),
+    Odd("half.jpg", half("JPEG"), "premature end of JPEG file"),
     Odd("half.png", half("PNG"), "truncated"),
     Odd("half.webp", half("WebP"), "could not create decoder object"),
     Odd("altered.png", without_checksum(), "broken data stream"),
