@@ -81,7 +81,7 @@ def test_the_run_says_what_it_was_made_of(reproduced: Project) -> None:
     (run,) = runs(reproduced)
     tags = run.data.tags
     first_commit = reproduced.run("git", "rev-list", "--max-parents=0", "HEAD").stdout.strip()
-    assert (tags["git_commit"], tags["git_dirty"], tags["command"]) == (first_commit, "false", "dvc repro")
+    assert (tags["git_commit"], tags["git_dirty"], tags["command"]) == (first_commit, "false", "dvc repro train")
     assert tags["mlflow.source.git.commit"] == first_commit and tags["processor"] and tags["torch"]
     (dataset,) = run.inputs.dataset_inputs
     assert dataset.dataset.name == "avatars" and tags["data_sha256"].startswith(dataset.dataset.digest)
