@@ -109,7 +109,7 @@ def _named_or_used(data: bytes) -> str:
 def main(count: int, number: int) -> None:
     outcomes: collections.Counter[str] = collections.Counter()
     warnings.simplefilter("ignore")
-    slowest = 0.0
+    slowest = (0.0, "")
 
     @seed(number)
     @settings(
@@ -124,13 +124,13 @@ def main(count: int, number: int) -> None:
         nonlocal slowest
         begin = time.perf_counter()
         outcomes[outcome(*mutated)] += 1
-        slowest = max(slowest, time.perf_counter() - begin)
+        slowest = max(slowest, (time.perf_counter() - begin, mutated[0]))
 
     if sys.platform == "linux":
         used = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
         resource.setrlimit(resource.RLIMIT_AS, (used + MEMORY, used + MEMORY))
     run()
-    print(f"{sum(outcomes.values())} tried, {outcomes['used']} used, the slowest in {slowest:.1f} s")
+    print(f"{sum(outcomes.values())} tried, {outcomes['used']} used, the slowest in {slowest[0]:.1f} s: {slowest[1]}")
     for words, times in outcomes.most_common(40):
         print(f"{times:6} {words}")
 
