@@ -28,6 +28,7 @@ ORDER: list[tuple[str, ...]] = [
     ("sampling",),
     ("training", "metrics"),
     ("tracking", "report"),
+    ("commands",),
     ("__main__", "pipeline/support"),
     ("pipeline",),
 ]

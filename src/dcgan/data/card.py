@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -10,10 +11,11 @@ import numpy as np
 import pandas as pd
 
 from dcgan.data.images import Pixels
-from dcgan.data.index import SPLITS, read_index
+from dcgan.data.index import SPLITS, read_index, read_left_out
 from dcgan.data.packing import Cropped, unusable
 from dcgan.system.files import significant
 
+_MOST_ENDINGS = 5  # limit for the endings of files in one line
 _MOST_GROUPS = 100  # limit for the listed groups of equal faces
 
 
@@ -25,16 +27,39 @@ def describe(raw: Path, faces: Path, cropped: Mapping[str, Cropped], pixels: Map
         pixels: the settings of the crop (crop_size, image_size, nc).
     """
     pictures, source = read_index(raw)
+    left_out = read_left_out(raw)
     table = pd.read_parquet(faces / "faces.parquet")
     return {
         "source": source._asdict(),
         "faces": {split: len(cropped[split].digests) for split in SPLITS},
         "pixels": dict(pixels),
+        "dataset_size": {"taken": len(pictures), "of": left_out.found},
+        "passed_over": left_out.passed_over,
+        "enlarged": sum(cropped[split].enlarged for split in SPLITS),
         "channels": channels(cropped["train"]),
         "attributes": frequencies(table),
         "duplicates": duplicates(table, [digest for split in SPLITS for digest in cropped[split].digests]),
         "bad": [row for split in SPLITS for row in unusable(pictures[pictures["split"] == split], cropped[split])],
     }
+
+
+def left_out(card: Mapping[str, Any]) -> str:
+    """Returns one line about what was left out or is poor, from a data card; empty if there is nothing to say."""
+    taken, found = card["dataset_size"]["taken"], card["dataset_size"]["of"]
+    endings: dict[str, Counter[str]] = {}
+    for kind in card["passed_over"]:
+        endings.setdefault(kind["reason"], Counter())[kind["ending"] or "no ending"] += kind["files"]
+    said = [f"dataset_size: {taken:,} of {found:,} pictures taken"] if taken < found else []
+    for reason, counted in endings.items():
+        kinds = ", ".join(f"{ending} {count:,}" for ending, count in counted.most_common(_MOST_ENDINGS))
+        more = ", ..." if len(counted) > _MOST_ENDINGS else ""
+        said.append(f"{counted.total():,} files passed over, {reason} ({kinds}{more})")
+    if card["bad"]:
+        said.append(f"{len(card['bad']):,} pictures not used (the first is {card['bad'][0]['file']})")
+    if card["enlarged"]:
+        refused = "refused" if card["pixels"].get("refuse_enlarged") else "enlarged"
+        said.append(f"{card['enlarged']:,} pictures {refused}, being smaller than image_size")
+    return "; ".join(said)
 
 
 def mean_image(cropped: Cropped) -> Pixels:

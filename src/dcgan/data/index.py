@@ -5,7 +5,7 @@ test), `problem` (why the picture must not be used; empty if no problem is known
 int8: 1 for present and -1 for absent, as in CelebA, and 0 for unknown. The faces of a split have the order of the rows.
 
 If the pictures stay in a folder outside of the project (`Source.folder`), `archive` is the name of a zip file relative
-to that folder, or empty for a loose file, and `file` is then relative to the folder, see `dcgan.data.loose_files`. One
+to that folder, or empty for a loose file, and `file` is then relative to the folder, see `dcgan.data.file_names`. One
 more column, `sha256`, holds the hash of the loose file or of the zip file.
 """
 
