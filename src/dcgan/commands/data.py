@@ -43,5 +43,5 @@ def _data(options: argparse.Namespace) -> None:
     pictures = int((linked.files["problem"] == "").sum())
     print(f"{linked.folder}: {pictures:,} pictures in {len(linked.files):,} files.")
     for kind in passed_over(linked.files):
-        print(f"  passed over: {kind['files']:,} files, {kind['ending'] or 'no ending'}: {kind['reason']}")
+        print(f"  passed over: {kind['files']:,} ({kind['ending'] or 'no ending'}): {kind['reason']}")
     print("To use them: dvc exp run -S dataset=folder -S dataset_size=")

@@ -50,16 +50,20 @@ def left_out(card: Mapping[str, Any]) -> str:
     for kind in card["passed_over"]:
         endings.setdefault(kind["reason"], Counter())[kind["ending"] or "no ending"] += kind["files"]
     said = [f"dataset_size: {taken:,} of {found:,} pictures taken"] if taken < found else []
-    for reason, counted in endings.items():
-        kinds = ", ".join(f"{ending} {count:,}" for ending, count in counted.most_common(_MOST_ENDINGS))
-        more = ", ..." if len(counted) > _MOST_ENDINGS else ""
-        said.append(f"{counted.total():,} files passed over, {reason} ({kinds}{more})")
-    if card["bad"]:
-        said.append(f"{len(card['bad']):,} pictures not used (the first is {card['bad'][0]['file']})")
+    if endings:
+        kinds = (f"{counted.total():,} since {reason} ({_most(counted)})" for reason, counted in endings.items())
+        said.append(f"passed over: {', '.join(kinds)}")
     if card["enlarged"]:
         refused = "refused" if card["pixels"].get("refuse_enlarged") else "enlarged"
-        said.append(f"{card['enlarged']:,} pictures {refused}, being smaller than image_size")
+        said.append(f"smaller than image_size: {card['enlarged']:,} ({refused})")
+    if bad := card["bad"]:
+        said.append(f"not used: {len(bad):,} (the first is {bad[0]['file']}: {bad[0]['reason']})")
     return "; ".join(said)
+
+
+def _most(endings: Counter[str]) -> str:
+    listed = ", ".join(f"{ending} {count:,}" for ending, count in endings.most_common(_MOST_ENDINGS))
+    return listed + (", ..." if len(endings) > _MOST_ENDINGS else "")
 
 
 def mean_image(cropped: Cropped) -> Pixels:

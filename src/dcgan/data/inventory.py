@@ -11,7 +11,7 @@ import hashlib
 import itertools
 import os
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path, PurePosixPath
 from typing import Any, NamedTuple
 
@@ -49,11 +49,20 @@ _CHUNK = 256  # files per task of a thread
 
 
 class _Search(NamedTuple):
-    """The search of a folder so far."""
+    """The search of a folder so far. Lists of 200,000 numbers are twice as fast as a list of 200,000 tuples."""
 
-    rows: list[tuple[str, int, int, str]]  # file, size, mtime_ns, problem
+    files: list[str]
+    sizes: list[int]
+    times: list[int]  # modification times in ns
+    problems: list[str]
     searched: set[str]  # real paths of folders
-    links: list[tuple[str, str]]  # path and name of links to folders
+    links: list[tuple[str, str]]  # names and paths of links to folders
+
+    def add(self, file: str, size: int = 0, mtime_ns: int = 0, problem: str = "") -> None:
+        self.files.append(file)
+        self.sizes.append(size)
+        self.times.append(mtime_ns)
+        self.problems.append(problem)
 
 
 def look(folder: Path) -> pd.DataFrame:
@@ -66,19 +75,17 @@ def look(folder: Path) -> pd.DataFrame:
         OSError: the folder cannot be read.
     """
     os.scandir(folder).close()
-    search = _Search([], set(), [])
+    search = _Search([], [], [], [], set(), [])
     _search(search, str(folder), "")
     while search.links:  # after all folders that are there themselves, whose names are preferred
-        links = sorted(search.links, key=lambda link: link[1])
+        links = sorted(search.links)
         search.links.clear()
-        for path, name in links:
-            if os.path.realpath(path) in search.searched:
-                search.rows.append((name, 0, 0, _AGAIN))
-            else:
-                _search(search, path, f"{name}/")
-    rows = sorted(row if row[0].isascii() else (as_text(row[0]), *row[1:]) for row in search.rows)
+        for name, path in links:
+            _search(search, path, f"{name}/")
+    files = [name if name.isascii() else as_text(name) for name in search.files]
+    columns = {"file": files, "size": search.sizes, "mtime_ns": search.times, "problem": search.problems}
     types = {"file": "str", "size": "int64", "mtime_ns": "int64", "problem": "str"}
-    return pd.DataFrame(rows, columns=list(types)).astype(types)
+    return pd.DataFrame(columns).astype(types).sort_values("file", ignore_index=True)
 
 
 def _search(search: _Search, path: str, prefix: str) -> None:
@@ -87,31 +94,43 @@ def _search(search: _Search, path: str, prefix: str) -> None:
     while waiting:
         path, prefix, real = waiting.pop()
         if real in search.searched:
-            search.rows.append((prefix.rstrip("/"), 0, 0, _AGAIN))
+            search.add(prefix.rstrip("/"), problem=_AGAIN)
             continue
         search.searched.add(real)
         try:
-            entries = list(os.scandir(path))
-        except OSError as error:
-            search.rows.append((prefix.rstrip("/"), 0, 0, f"the folder cannot be read: {error.strerror}"))
-            continue
-        for entry in entries:
-            name = prefix + entry.name
-            try:
+            for entry in os.scandir(path):
+                name = prefix + entry.name
                 if entry.name[0] == "." or entry.name.lower() in _LEFT:
-                    search.rows.extend((found, 0, 0, HIDDEN) for found in _hidden(entry, prefix))
-                elif entry.is_file():
+                    for found in _hidden(entry, prefix):
+                        search.add(found, problem=HIDDEN)
+                elif _is(entry.is_file):
                     about = entry.stat()
-                    search.rows.append((name, about.st_size, about.st_mtime_ns, ""))
+                    search.add(name, about.st_size, about.st_mtime_ns)
                 elif entry.is_dir(follow_symlinks=False):
                     waiting.append((entry.path, f"{name}/", f"{real.rstrip('/')}/{entry.name}"))
-                elif entry.is_dir():
-                    search.links.append((entry.path, name))
+                elif _is(entry.is_dir):
+                    search.links.append((name, entry.path))
                 else:
-                    entry.stat()  # raises if it is a link to nothing
-                    search.rows.append((name, 0, 0, "it is a device, pipe or socket"))
-            except OSError as error:
-                search.rows.append((name, 0, 0, f"it cannot be read: {error.strerror}"))
+                    search.add(name, problem=_strange(entry))
+        except OSError as error:
+            search.add(prefix.rstrip("/"), problem=f"the folder cannot be read: {error.strerror}")
+
+
+def _is(kind: Callable[[], bool]) -> bool:
+    """Whether a file is of a kind; not if it is a link to itself."""
+    try:
+        return kind()
+    except OSError:
+        return False
+
+
+def _strange(entry: os.DirEntry[str]) -> str:
+    """The problem of what is neither a file nor a folder."""
+    try:
+        entry.stat()
+    except OSError as error:
+        return f"it cannot be read: {error.strerror}"
+    return "it is a device, pipe or socket"
 
 
 def _hidden(entry: os.DirEntry[str], prefix: str) -> Iterator[str]:
