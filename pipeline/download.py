@@ -10,11 +10,14 @@ from pipeline.support.stage import MAIN_ROOT, run
 
 
 def main(params: DownloadParams) -> None:
+    from dcgan.data import links
     from dcgan.data.request import Request
 
     source = importlib.import_module(f"dcgan.data.sources.{params.dataset}")
     mirror = os.environ.get("CELEBA_MIRROR")
-    request = Request(params.dataset_size, params.dataset_seed, MAIN_ROOT / DOWNLOADS, FOLDER, INVENTORY, mirror)
+    given = params.dataset_size, params.dataset_seed
+    linked = links.read_list(INVENTORY)
+    request = Request(*given, MAIN_ROOT / DOWNLOADS, FOLDER, INVENTORY, mirror, linked)
     with outs() as new:
         source.bring(new(RAW), request)
 

@@ -30,7 +30,7 @@ ORDER: list[tuple[str, ...]] = [
     ("sampling",),
     ("training", "metrics"),
     ("tracking", "report"),
-    ("importing",),
+    ("commands",),
     ("__main__", "pipeline/support"),
     ("pipeline",),
 ]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -34,6 +36,17 @@ def above(stage: str) -> set[str]:
     deps = set(stages()[stage].get("deps", []))
     direct = {name for name in stages() if deps & set(outs_of(name))}
     return direct.union(*(above(name) for name in direct))
+
+
+def files_inside(folder: Path) -> Iterator[Path]:
+    """All files in a folder; links are followed, each folder is searched once."""
+    searched = set()
+    for at, folders, names in os.walk(folder, followlinks=True):
+        real = os.path.realpath(at)
+        if real in searched:
+            folders.clear()
+        searched.add(real)
+        yield from (Path(at, name) for name in names)
 
 
 def _yaml(name: str) -> Any:

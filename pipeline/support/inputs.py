@@ -9,12 +9,11 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
-import os
 import sys
 from dataclasses import dataclass
 from pathlib import Path
 
-from pipeline.support.dvc_files import ROOT, stages
+from pipeline.support.dvc_files import ROOT, files_inside, stages
 
 RANK_OF = "--rank-of"  # option of a stage that another process has started as a rank
 CODE = ("src/", "pipeline/")  # deps that are compared by their bytes; others by size, modification time and inode
@@ -51,11 +50,10 @@ def md5(path: Path) -> str:
 
 
 def _files(path: Path) -> dict[str, list[int]]:
-    """Size, modification time and inode of a file, or of all files in a folder."""
-    inside = (Path(at, name) for at, _, names in os.walk(path, followlinks=True) for name in names)
+    """Size, modification time and inode of a file, or of all files in a folder and in those that it links to."""
     found: dict[str, list[int]] = {}
-    for file in [path] if path.is_file() else inside:
-        with contextlib.suppress(FileNotFoundError):
+    for file in [path] if path.is_file() else files_inside(path):
+        with contextlib.suppress(OSError):
             about = file.stat()
             found[str(file.relative_to(ROOT))] = [about.st_size, about.st_mtime_ns, about.st_ino]
     return found

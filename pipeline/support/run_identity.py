@@ -18,7 +18,8 @@ from pipeline.support.run_name import name_and_tags
 from pipeline.support.stage import MAIN_ROOT, all_params
 
 # Paths that determine a result and are tracked by git; a run keeps their difference from the commit as a patch.
-SOURCES = ("src", "pipeline", "data/folder.dvc", "dvc.yaml", "params.yaml", "requirements.txt", "pyproject.toml")
+_DATA = ("data/folder.dvc", "data/link.json")
+SOURCES = ("src", "pipeline", *_DATA, "dvc.yaml", "params.yaml", "requirements.txt", "pyproject.toml")
 
 
 def training_params() -> dict[str, Any]:

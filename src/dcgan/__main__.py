@@ -9,11 +9,13 @@ import os
 import subprocess
 import sys
 import textwrap
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from dcgan import importing, params
+from dcgan import params
+from dcgan.commands import data, importing
+from dcgan.commands.common import add_command as _add
+from dcgan.commands.common import project_root as _project_root
 from dcgan.system.errors import UserError, about_disk
 from dcgan.system.project_files import DOWNLOADS, FACES, GENERATOR
 
@@ -49,36 +51,8 @@ def parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--version", action="version", version=f"dcgan {importlib.metadata.version('dcgan')}")
     commands = parser.add_subparsers(required=True, metavar="COMMAND", dest="command")
-    for add in (_add_settings, _add_pictures, _add_runs, _add_ui, _add_distance, _add_clean):
+    for add in (_add_settings, data.add, _add_pictures, _add_runs, _add_ui, _add_distance, _add_clean, importing.add):
         add(commands)
-    importing.add_command(commands, _add)
-    return parser
-
-
-def _add(
-    commands: Any,  # the type is private in argparse
-    name: str,
-    run: Callable[[argparse.Namespace], object],
-    what: str,
-    example: str,
-    more: str = "",
-) -> argparse.ArgumentParser:
-    """Adds a command.
-
-    Args:
-        run: called with the parsed options.
-        what: one line that says what the command does.
-        example: an example of the command line.
-        more: further text for the help of the command.
-    """
-    parser: argparse.ArgumentParser = commands.add_parser(
-        name,
-        help=what,
-        description=textwrap.fill(f"{what[0].upper()}{what[1:]}."),
-        epilog=f"{more}\n\nexample:\n  {example}".strip(),
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
-    parser.set_defaults(run=run)
     return parser
 
 
@@ -365,21 +339,6 @@ def _distance(options: argparse.Namespace) -> None:
 
 def _downloads(network: str) -> Path:
     return _project_root() / DOWNLOADS if network == "inception" else Path()
-
-
-def _project_root() -> Path:
-    """Returns the current folder or its nearest parent that holds dvc.yaml."""
-    here = Path.cwd()
-    for folder in (here, *here.parents):
-        if (folder / "dvc.yaml").is_file():
-            code, own = Path(__file__).resolve().parent, (folder / "src" / "dcgan").resolve()
-            if own.is_dir() and own != code:
-                raise UserError(
-                    f"{folder}: this `dcgan` runs the code in {code}, not that of this project; remove .venv if it was "
-                    "copied from there, and run `make install` here."
-                )
-            return folder
-    raise UserError(f"{here}: it is not inside this project; change into the project's folder first.")
 
 
 if __name__ == "__main__":

@@ -74,6 +74,7 @@ class CropParams(Section):
     image_size: Literal[32, 64, 128, 256] = Field(description="pixels per side after resizing")
     nc: Literal[1, 3] = Field(description="colour channels")
     max_bad_fraction: float = Field(ge=0, le=1, description="share of unusable pictures above which the crop stops")
+    refuse_enlarged: bool = Field(description="leave out pictures that are smaller than image_size")
 
 
 class NetworkParams(Section):
@@ -240,6 +241,12 @@ def _impossible_combination(p: Params) -> str | None:
     side = _SOURCE_SIDE.get(p.dataset)
     if side and p.crop_size and p.crop_size > side:
         return f"crop_size: {p.crop_size} is more than the {side} pixels of dataset: {p.dataset}; give at most {side}."
+    square = p.crop_size or side
+    if p.refuse_enlarged and square and square < p.image_size:
+        return (
+            f"refuse_enlarged: true leaves no picture, since their squares of {square} pixels are smaller than "
+            f"image_size: {p.image_size}; give false."
+        )
     count = p.number_of_ranks()
     if p.batch_size % count:
         return (

@@ -27,9 +27,10 @@ from standin import StandIn
 from torchvision.datasets import CelebA
 
 from dcgan.data import card as data_card
-from dcgan.data import decoding, packing
+from dcgan.data import decoding, links, packing
 from dcgan.data.fetching import DRIVE, File, Patience
-from dcgan.data.index import SPLITS, cut_off, link_or_copy, read_index, split_by_name, take
+from dcgan.data.index import SPLITS, cut_off, link_or_copy, read_index, read_left_out, split_by_name, take
+from dcgan.data.inventory import NOT_A_PICTURE
 from dcgan.data.sources import avatars, celeba, cifar10, folder
 from dcgan.data.sources import lsun_church as lsun
 from dcgan.system.errors import UserError
@@ -447,6 +448,9 @@ def test_the_inventory_lists_pictures_with_their_hashes(tmp_path: Path) -> None:
     pictures, inventory = own_pictures(tmp_path / "folder"), tmp_path / "folder.parquet"
     folder.write_inventory(pictures, inventory)
     table = pd.read_parquet(inventory)
+    (other,) = table[table["problem"] != ""].to_dict("records")
+    assert other == {"file": "table.csv", "sha256": "", "problem": NOT_A_PICTURE}
+    table = table[table["problem"] == ""]
     assert set(table["file"]) == {"a.png", "b.JPG", "deep/a.bmp", "deep/er/c.webp", "Ünïcödé ☺.tiff"}
     for name, found in zip(table["file"], table["sha256"], strict=True):
         assert found == hashlib.sha256((pictures / name).read_bytes()).hexdigest()
@@ -461,6 +465,7 @@ def test_a_changed_picture_changes_the_inventory_and_a_note_does_not(tmp_path: P
     folder.write_inventory(pictures, inventory)
     before = inventory.read_bytes()
     (pictures / "README.md").write_text("another note")
+    (pictures / "table.csv").write_text("another table")
     folder.write_inventory(pictures, inventory)
     assert inventory.read_bytes() == before
     match change:
@@ -477,15 +482,14 @@ def test_a_changed_picture_changes_the_inventory_and_a_note_does_not(tmp_path: P
 
 
 def test_another_data_set_has_an_empty_inventory(tmp_path: Path) -> None:
-    folder.write_inventory(None, tmp_path / "folder.parquet")
-    table = pd.read_parquet(tmp_path / "folder.parquet")
-    assert table.empty and list(table.columns) == ["file", "sha256"]
+    links.write_list(tmp_path / "folder.parquet", None)
+    assert pd.read_parquet(tmp_path / "folder.parquet").empty and links.read_list(tmp_path / "folder.parquet") is None
 
 
 def test_a_folder_without_pictures_is_named(tmp_path: Path) -> None:
     (tmp_path / "folder").mkdir()
     (tmp_path / "folder" / "README.md").write_text("a note")
-    with pytest.raises(UserError, match=r"folder needs pictures in .*folder.*png"):
+    with pytest.raises(UserError, match=r"folder needs pictures in .*folder.*PNG"):
         folder.write_inventory(tmp_path / "folder", tmp_path / "folder.parquet")
     assert not (tmp_path / "folder.parquet").exists()
 
@@ -499,20 +503,24 @@ def test_own_pictures_are_packed_byte_for_byte(tmp_path: Path) -> None:
     table = contract(tmp_path / "a")
     assert table["split"].tolist() == split_by_name(table["file"].tolist())
     packed = members(tmp_path / "a" / folder.ARCHIVE)
-    assert packed == {name: (pictures / name).read_bytes() for name in pd.read_parquet(inventory)["file"]}
+    assert packed == {name: (pictures / name).read_bytes() for name in table["file"]} and len(packed) == 5
 
 
-def test_a_name_that_is_no_text_is_named(tmp_path: Path) -> None:
-    (tmp_path / os.fsdecode(b"caf\xe9.jpg")).write_bytes(b"x")
-    with pytest.raises(UserError, match=r"not UTF-8: .*caf\\udce9\.jpg"):
-        folder.write_inventory(tmp_path, tmp_path / "inventory.parquet")
+def test_a_name_that_is_no_text_is_counted(tmp_path: Path) -> None:
+    pictures = own_pictures(tmp_path / "folder")
+    (pictures / os.fsdecode(b"caf\xe9.jpg")).write_bytes(encoded("JPEG", 9))
+    folder.write_inventory(pictures, tmp_path / "inventory.parquet")
+    folder.prepare(pictures, tmp_path / "inventory.parquet", tmp_path / "raw", None)
+    assert len(contract(tmp_path / "raw")) == 5
+    (counted,) = [kind for kind in read_left_out(tmp_path / "raw").passed_over if kind["ending"] == ".jpg"]
+    assert counted["files"] == 1 and "not UTF-8" in counted["reason"] and counted["first"] == r"caf\xe9.jpg"
 
 
 def test_a_picture_that_has_gone_is_named(tmp_path: Path) -> None:
     own = own_pictures(tmp_path / "folder")
     folder.write_inventory(own, tmp_path / "inventory.parquet")
     (own / "a.png").unlink()
-    with pytest.raises(UserError, match=r"a\.png: it was removed"):
+    with pytest.raises(UserError, match=r"a\.png: it was changed or removed"):
         folder.prepare(own, tmp_path / "inventory.parquet", tmp_path / "raw", None)
 
 

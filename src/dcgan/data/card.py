@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -10,10 +11,11 @@ import numpy as np
 import pandas as pd
 
 from dcgan.data.images import Pixels
-from dcgan.data.index import SPLITS, read_index
+from dcgan.data.index import SPLITS, read_index, read_left_out
 from dcgan.data.packing import Cropped, unusable
 from dcgan.system.files import significant
 
+_MOST_ENDINGS = 5  # limit for the endings of files in one line
 _MOST_GROUPS = 100  # limit for the listed groups of equal faces
 
 
@@ -25,11 +27,15 @@ def describe(raw: Path, faces: Path, cropped: Mapping[str, Cropped], pixels: Map
         pixels: the settings of the crop (crop_size, image_size, nc).
     """
     pictures, source = read_index(raw)
+    left_out = read_left_out(raw)
     table = pd.read_parquet(faces / "faces.parquet")
     return {
         "source": source.about(),
         "faces": {split: len(cropped[split].digests) for split in SPLITS},
         "pixels": dict(pixels),
+        "dataset_size": {"taken": len(pictures), "of": left_out.found},
+        "passed_over": left_out.passed_over,
+        "enlarged": sum(cropped[split].enlarged for split in SPLITS),
         "channels": channels(shown(cropped)),
         "attributes": frequencies(table),
         "duplicates": duplicates(table, [digest for split in SPLITS for digest in cropped[split].digests]),
@@ -37,16 +43,27 @@ def describe(raw: Path, faces: Path, cropped: Mapping[str, Cropped], pixels: Map
     }
 
 
-def shown(cropped: Mapping[str, Cropped]) -> Cropped:
-    """Returns the faces whose mean and channels the card gives: those of the train split, or all if it has none."""
-    if cropped["train"].digests:
-        return cropped["train"]
-    parts = cropped.values()
-    return Cropped(
-        [result for part in parts for result in part.results],
-        np.sum([part.total for part in parts], axis=0),
-        np.sum([part.total_squared for part in parts], axis=0),
-    )
+def left_out(card: Mapping[str, Any]) -> str:
+    """Returns one line about what was left out or is poor, from a data card; empty if there is nothing to say."""
+    taken, found = card["dataset_size"]["taken"], card["dataset_size"]["of"]
+    endings: dict[str, Counter[str]] = {}
+    for kind in card["passed_over"]:
+        endings.setdefault(kind["reason"], Counter())[kind["ending"] or "no ending"] += kind["files"]
+    said = [f"dataset_size: {taken:,} of {found:,} pictures taken"] if taken < found else []
+    if endings:
+        kinds = (f"{counted.total():,} since {reason} ({_most(counted)})" for reason, counted in endings.items())
+        said.append(f"passed over: {', '.join(kinds)}")
+    if card["enlarged"]:
+        refused = "refused" if card["pixels"].get("refuse_enlarged") else "enlarged"
+        said.append(f"smaller than image_size: {card['enlarged']:,} ({refused})")
+    if bad := card["bad"]:
+        said.append(f"not used: {len(bad):,} (the first is {bad[0]['file']}: {bad[0]['reason']})")
+    return "; ".join(said)
+
+
+def _most(endings: Counter[str]) -> str:
+    listed = ", ".join(f"{ending} {count:,}" for ending, count in endings.most_common(_MOST_ENDINGS))
+    return listed + (", ..." if len(endings) > _MOST_ENDINGS else "")
 
 
 def mean_image(cropped: Cropped) -> Pixels:

@@ -5,9 +5,10 @@ The columns are `archive` (a zip file in the same folder), `file` (the picture's
 source's own attributes as int8: 1 for present and -1 for absent, as in CelebA, and 0 for unknown. The faces of a split
 have the order of the rows.
 
-Pictures in a folder that the user has linked stay there: the source names the folder, `archive` is a zip in it, or
-empty for a loose file, and `sha256` is that of the zip or of the loose file. Where a picture's place is not its name,
-the column `member` says it: the member of the zip, or the path of the loose file in the folder.
+If the pictures stay in a folder outside of the project (`Source.folder`), `archive` is the name of a zip file relative
+to that folder, or empty for a loose file, and `file` is then relative to the folder, see `dcgan.data.file_names`. One
+more column, `sha256`, holds the hash of the loose file or of the zip file. Where a picture's place is not its name, the
+column `member` says it: the member of the zip, or the path of the loose file in the folder.
 """
 
 from __future__ import annotations

@@ -4,6 +4,7 @@ from pathlib import Path
 
 DOWNLOADS, FOLDER = Path("data/downloads"), Path("data/folder")
 RAW, FACES, INVENTORY = Path("data/raw"), Path("data/faces"), Path("data/folder.parquet")
+LINK, LINKS = Path("data/link.json"), Path("data/links")
 REFERENCE, WEIGHTS = Path("data/reference"), Path("data/weights")
 GENERATOR, DISCRIMINATOR = Path("models/generator.safetensors"), Path("models/discriminator.safetensors")
 REPORTS = Path("reports")

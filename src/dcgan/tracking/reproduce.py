@@ -21,14 +21,14 @@ from sqlalchemy.exc import SQLAlchemyError
 from dcgan.metrics.names import SETTINGS, distance_name
 from dcgan.system.errors import UserError
 from dcgan.system.files import sha256, significant
-from dcgan.system.project_files import DOWNLOADS, FOLDER, GENERATOR, METRICS
+from dcgan.system.project_files import DOWNLOADS, FOLDER, GENERATOR, LINKS, METRICS
 from dcgan.tracking.connection import EXPERIMENT, connect
 from dcgan.tracking.experiments import Result, resolve, result_of
 from dcgan.tracking.private import hidden
 from dcgan.tracking.repository import git, patch_name
 from dcgan.tracking.run_folder import DVC_BASELINE, EVALUATION, GENERATOR_SHA256, TRAINED_IN
 
-# Copies the files of a folder, and the targets of links to files. Links to folders are skipped, as in all stages.
+# Copies the files of a folder, and the targets of links to files. Links to folders are skipped.
 _FILES = "'(' -type f -o -type l -exec test -f '{{}}' ';' ')'"
 _LEND = f"find {{0}}/ {_FILES} -print0 | tar -cf - -h --null -T - | tar -xf - -C {{1}}"
 
@@ -58,7 +58,8 @@ class Plan:
     @property
     def lent(self) -> list[Path]:
         """Folders with files that come from neither git nor a stage: downloads and the user's own pictures."""
-        return [folder for folder in (DOWNLOADS, FOLDER) if git(self.root, "ls-files", "--others", str(folder)).stdout]
+        places = DOWNLOADS, FOLDER, LINKS
+        return [folder for folder in places if git(self.root, "ls-files", "--others", str(folder)).stdout]
 
     def commands(self) -> list[str]:
         """The shell commands that rebuild the result, to be run in the project's folder."""

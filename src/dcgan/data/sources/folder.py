@@ -1,69 +1,92 @@
-"""The user's own pictures: any tree of picture files in data/folder.
+"""The user's own pictures: any tree of picture files in data/folder, or in a folder outside of the project.
 
 An inventory of names and hashes is written first, so that changed files cause a new crop.
 """
 
 from __future__ import annotations
 
+import hashlib
 import zipfile
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 import pandas as pd
 
+from dcgan.data.file_names import is_text
 from dcgan.data.index import Source, split_by_name, take, write_index, zip_member
+from dcgan.data.inventory import NO_TEXT, is_listed, passed_over, take_in
+from dcgan.data.links import Linked
 from dcgan.data.request import Request
 from dcgan.system.errors import UserError
-from dcgan.system.files import atomic, sha256
+from dcgan.system.files import atomic
+from dcgan.system.progress import say
 
-SUFFIXES = {".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff"}
 ARCHIVE = "folder.zip"
 SOURCE = Source(name="the pictures in data/folder", licence="their owners'", citation="", url="")
 
 
-def write_inventory(folder: Path | None, inventory: Path) -> None:
-    """Writes names (relative, sorted) and SHA-256s of the picture files in `folder`; None: an empty list.
+def write_inventory(folder: Path, inventory: Path) -> None:
+    """Writes the names (relative, sorted), SHA-256s and problems of the files in `folder`.
 
     Raises:
-        UserError: the folder holds no picture files, or a file whose name is not UTF-8.
+        UserError: the folder holds no pictures.
     """
-    paths = sorted(p for p in folder.rglob("*") if p.suffix.lower() in SUFFIXES and p.is_file()) if folder else []
-    if folder and not paths:
-        kinds = ", ".join(sorted(suffix[1:] for suffix in SUFFIXES))
+    files = take_in(folder)[["file", "sha256", "problem"]]
+    files = files[files["file"] != "README.md"].reset_index(drop=True)  # the project's own
+    no_text = [not is_text(folder, name) for name in files["file"]]
+    files.loc[no_text, ["sha256", "problem"]] = ["", NO_TEXT]  # DVC cannot hash it and .dvcignore leaves it out
+    pictures = files["file"][files["problem"] == ""]
+    if pictures.empty:
         raise UserError(
-            f"dataset: folder needs pictures in {folder}, but there are none; put files there ({kinds}), "
-            "and see data/folder/README.md."
+            f"dataset: folder needs pictures in {folder}, but there are none; put files there (JPEG, PNG, HEIC, ...), "
+            "or name another folder with `dcgan data link FOLDER`."
         )
-    if odd := [path for path in paths if not _is_text(str(path))]:
-        raise UserError(f"dataset: folder holds a file whose name is not UTF-8: {str(odd[0])!a}; rename it.")
-    rows = [(path.relative_to(folder).as_posix(), sha256(path)) for path in paths if folder]
+    within = {str(parent) for name in pictures for parent in PurePosixPath(name).parents}
+    if linked := sorted(name for name in within if (folder / name).is_symlink()):
+        say(f"{folder / linked[0]}: it is a link, in which DVC sees no changes; `dcgan data link FOLDER` sees them.")
+    files.loc[~is_listed(files), "sha256"] = ""  # what is no picture may change
     with atomic(inventory) as temporary:
-        pd.DataFrame(rows, columns=["file", "sha256"], dtype="str").to_parquet(temporary, index=False)
-
-
-def _is_text(name: str) -> bool:
-    try:
-        name.encode()
-    except UnicodeEncodeError:
-        return False
-    return True
+        files.to_parquet(temporary, index=False)
 
 
 def bring(raw: Path, request: Request) -> None:
     """Prepares the data set; called by the stage `download`."""
-    prepare(request.folder, request.inventory, raw, request.size)
+    if request.linked:
+        prepare_linked(request.linked, raw, request.size)
+    else:
+        prepare(request.folder, request.inventory, raw, request.size)
 
 
 def prepare(folder: Path, inventory: Path, raw: Path, limit: int | None) -> None:
-    """Packs the files of the inventory into the new folder `raw`, byte for byte, and indexes them."""
-    files = pd.read_parquet(inventory)["file"].tolist()
-    pictures = take(pd.DataFrame({"archive": ARCHIVE, "file": files, "split": split_by_name(files)}), limit)
+    """Packs the pictures of the inventory into the new folder `raw`, byte for byte, and indexes them."""
+    files = pd.read_parquet(inventory)
+    pictures = _chosen(files, limit)
     raw.mkdir(parents=True)
     with zipfile.ZipFile(raw / ARCHIVE, "w") as archive:
-        for name in pictures["file"]:
-            try:
-                archive.writestr(zip_member(name), (folder / name).read_bytes())
-            except FileNotFoundError:
+        usable = pictures[pictures["problem"] == ""]
+        for name, sha256 in zip(usable["file"], usable["sha256"], strict=True):
+            data = (folder / name).read_bytes() if (folder / name).is_file() else b""
+            if hashlib.sha256(data).hexdigest() != sha256:
                 raise UserError(
-                    f"{folder / name}: it was removed after the folder was listed; run the command again."
-                ) from None
-    write_index(raw, pictures, SOURCE)
+                    f"{folder / name}: it was changed or removed after the folder was listed; run the command again."
+                )
+            archive.writestr(zip_member(name), data)
+    pictures = pictures.assign(archive=ARCHIVE).drop(columns="sha256")
+    write_index(raw, pictures, SOURCE, int(is_listed(files).sum()), passed_over(files))
+
+
+def prepare_linked(linked: Linked, raw: Path, limit: int | None) -> None:
+    """Indexes the pictures of a linked folder in the new folder `raw`; they stay where they are."""
+    pictures = _chosen(linked.files, limit).assign(archive="")
+    if pictures.empty:
+        raise UserError(f"dataset: folder needs pictures in {linked.folder}, but there are none; link another folder.")
+    raw.mkdir(parents=True)
+    source = SOURCE._replace(name=f"the pictures in {linked.folder}", folder=str(linked.folder))
+    write_index(raw, pictures, source, int(is_listed(linked.files).sum()), passed_over(linked.files))
+
+
+def _chosen(files: pd.DataFrame, limit: int | None) -> pd.DataFrame:
+    """At most `limit` pictures with their splits, and all files that are named like pictures and are none."""
+    listed = files[is_listed(files)]
+    good = take(listed[listed["problem"] == ""].reset_index(drop=True), limit)
+    chosen = pd.concat([good, listed[listed["problem"] != ""]]).sort_values("file", ignore_index=True)
+    return chosen[["file", "problem", "sha256"]].assign(split=split_by_name(chosen["file"].tolist()))

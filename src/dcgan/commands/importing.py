@@ -1,12 +1,12 @@
-"""The command `dcgan import`: makes a generator of this project from a checkpoint of another program."""
+"""`dcgan import`: makes a generator of this project from a checkpoint of another program."""
 
 from __future__ import annotations
 
 import argparse
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any, get_args
 
+from dcgan.commands.common import add_command
 from dcgan.system.choices import Latent
 from dcgan.system.errors import UserError
 from dcgan.system.files import sha256
@@ -16,9 +16,9 @@ _MORE = """The file is one of torch.save or safetensors: a state dict with the l
 are found from the shapes; half, bfloat16 and double weights become float32."""
 
 
-def add_command(commands: Any, add: Callable[..., argparse.ArgumentParser]) -> None:
-    """Adds the command by the function `add` of the command line."""
-    command = add(
+def add(commands: Any) -> None:
+    """Adds the command."""
+    command = add_command(
         commands,
         "import",
         _run,

@@ -1,0 +1,47 @@
+"""`dcgan data`: the folder outside of the project that holds the user's own pictures."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import Any
+
+from dcgan.commands.common import add_command, project_root
+
+_MORE = """words:
+  link FOLDER  use the pictures of this folder, wherever it is; nothing is written into it
+  link         look the linked folder over again, and take in what was added, changed or removed
+  unlink       use data/folder again
+
+The pictures are used with `dataset: folder`, a copy of CelebA also with `dataset: celeba`."""
+
+
+def add(commands: Any) -> None:
+    """Adds the command."""
+    data = add_command(
+        commands,
+        "data",
+        _data,
+        "use a folder of pictures wherever it is",
+        "dcgan data link /path/to/faces",
+        _MORE,
+    )
+    data.add_argument("what", choices=("link", "unlink"), help="see below")
+    data.add_argument("folder", type=Path, nargs="?", metavar="FOLDER", help="folder of pictures, with all below it")
+
+
+def _data(options: argparse.Namespace) -> None:
+    from dcgan.data import links
+    from dcgan.data.inventory import passed_over
+
+    root = project_root()
+    if options.what == "unlink":
+        links.unlink(root)
+        print("No folder is linked; `dataset: folder` uses data/folder.")
+        return
+    linked = links.link(root, options.folder)
+    pictures = int((linked.files["problem"] == "").sum())
+    print(f"{linked.folder}: {pictures:,} pictures in {len(linked.files):,} files.")
+    for kind in passed_over(linked.files):
+        print(f"  passed over: {kind['files']:,} ({kind['ending'] or 'no ending'}): {kind['reason']}")
+    print("To use them: dvc exp run -S dataset=folder -S dataset_size=")
