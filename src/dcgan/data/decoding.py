@@ -33,6 +33,7 @@ from dcgan.data.levels import misread, to_eight_bits
 # Pillow's other formats hold no photographs, or start other programs, as EPS does.
 FORMATS = ("PNG", "WEBP", "BMP", "TIFF", "GIF", "AVIF", "HEIF", "JPEG2000", "PPM")
 _MOST_PIXELS = 89_478_485  # Pillow warns of a decompression bomb above this limit
+_ORIENTED = (b"Exif\x00\x00", b"http://ns.adobe.com/xap/1.0/\x00")  # metadata of a JPEG that may hold an orientation
 _ORIENTATION = 0x0112
 _UPRIGHT = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
@@ -85,7 +86,7 @@ def shrink(squares: Pixels, image_size: int) -> Pixels:
 def _of_jpeg(data: bytes, nc: int) -> Pixels:
     """Returns the pixels (H, W, nc) of a JPEG."""
     pixels = jpeg.decode(data, _MOST_PIXELS)
-    turn = _turn_of_jpeg(data) if b"\xff\xe1" in data else None  # EXIF and XMP have this marker
+    turn = _turn_of_jpeg(data) if any(mark in data for mark in _ORIENTED) else None
     if turn is None and nc == 3:
         return pixels
     picture = Image.fromarray(pixels)
