@@ -16,7 +16,20 @@ from project import ROOT
 from dcgan import params
 from dcgan.__main__ import main, parser
 
-COMMANDS = ("check", "preset", "data", "generate", "faces", "sync", "runs", "reproduce", "ui", "distance", "clean", "import")
+COMMANDS = (
+    "check",
+    "preset",
+    "data",
+    "generate",
+    "faces",
+    "sync",
+    "runs",
+    "reproduce",
+    "ui",
+    "distance",
+    "clean",
+    "import",
+)
 
 
 @pytest.fixture

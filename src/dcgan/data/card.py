@@ -43,6 +43,19 @@ def describe(raw: Path, faces: Path, cropped: Mapping[str, Cropped], pixels: Map
     }
 
 
+def shown(cropped: Mapping[str, Cropped]) -> Cropped:
+    """Returns the faces whose mean and channels the card gives: those of the train split, or all if it has none."""
+    if cropped["train"].digests:
+        return cropped["train"]
+    parts = cropped.values()
+    return Cropped(
+        [result for part in parts for result in part.results],
+        np.sum([part.total for part in parts], axis=0),
+        np.sum([part.total_squared for part in parts], axis=0),
+        sum(part.enlarged for part in parts),
+    )
+
+
 def left_out(card: Mapping[str, Any]) -> str:
     """Returns one line about what was left out or is poor, from a data card; empty if there is nothing to say."""
     taken, found = card["dataset_size"]["taken"], card["dataset_size"]["of"]

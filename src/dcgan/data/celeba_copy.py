@@ -17,8 +17,9 @@ import simplejpeg
 from dcgan.data.archives import Archive
 from dcgan.data.celeba_lists import NAME
 from dcgan.data.fetching import web_page
+from dcgan.data.file_names import as_path
 from dcgan.data.links import Linked
-from dcgan.data.loose_files import LooseFiles, as_path, changed
+from dcgan.data.loose_files import LooseFiles, changed
 from dcgan.system.errors import UserError
 from dcgan.system.processor import cores
 from dcgan.system.progress import progress
@@ -79,7 +80,7 @@ class Copy:
             if _hidden(file):
                 continue
             if file.lower().endswith(".zip"):
-                path = as_path(linked.folder, file)
+                path = Path(as_path(linked.folder, file))
                 _check(path, size, mtime_ns)
                 self.zips.append((path, size))
                 self._files += self._members(file, digest)
@@ -89,7 +90,7 @@ class Copy:
                     self.remarks.append(packed)
 
     def _members(self, file: str, digest: str) -> Iterator[Place]:
-        archive = opened(as_path(self.folder, file))
+        archive = opened(Path(as_path(self.folder, file)))
         if isinstance(archive, str):
             self.remarks.append(f"{file} cannot be read: {archive}")
             return
