@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import hashlib
 import zipfile
 from pathlib import Path
 
-import pandas as pd
-
+from dcgan.data.inventory import take_in
 from dcgan.data.links import Linked
 from dcgan.data.sources import celeba
 
@@ -16,12 +14,7 @@ CSV = {celeba.ATTRIBUTES: "list_attr_celeba.csv", celeba.PARTITION: "list_eval_p
 
 def linked(folder: Path) -> Linked:
     """The folder and what it holds, as the user's link to it says."""
-    rows = []
-    for path in sorted(path for path in folder.rglob("*") if path.is_file()):
-        about, digest = path.stat(), hashlib.sha256(path.read_bytes()).hexdigest()
-        problem = "" if path.suffix.lower() in (".jpg", ".jpeg", ".png") else "it is not a picture"
-        rows.append((path.relative_to(folder).as_posix(), about.st_size, about.st_mtime_ns, digest, problem))
-    return Linked(folder, pd.DataFrame(rows, columns=["file", "size", "mtime_ns", "sha256", "problem"]))
+    return Linked(folder, take_in(folder))
 
 
 def copied(downloads: Path, target: Path) -> Path:

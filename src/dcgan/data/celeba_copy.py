@@ -75,13 +75,13 @@ class Copy:
         }
         self.zips: list[tuple[Path, int]] = []  # with their bytes
         self._files: list[Place] = []
-        columns = (linked.files[name] for name in ("file", "size", "mtime_ns", "sha256", "problem"))
-        for file, size, mtime_ns, digest, problem in zip(*columns, strict=True):
+        columns = (linked.files[name] for name in ("file", "size", "sha256", "problem"))
+        for file, size, digest, problem in zip(*columns, strict=True):
             if _hidden(file):
                 continue
             if file.lower().endswith(".zip"):
                 path = Path(as_path(linked.folder, file))
-                _check(path, size, mtime_ns)
+                _check(path, size)
                 self.zips.append((path, size))
                 self._files += self._members(file, digest)
             else:
@@ -212,13 +212,13 @@ def opened(path: Path) -> Archive | str:
         return f"{error.strerror or error}"
 
 
-def _check(path: Path, size: int, mtime_ns: int) -> None:
-    """Raises the error `changed` if a file has another size or time of modification, or is not there."""
+def _check(path: Path, size: int) -> None:
+    """Raises the error `changed` if a file has another size or is not there; the crop verifies its SHA-256."""
     try:
-        about = path.stat()
+        present = path.stat().st_size
     except OSError:
         raise changed(path, "it has gone") from None
-    if (about.st_size, about.st_mtime_ns) != (size, mtime_ns):
+    if present != size:
         raise changed(path, "it has changed")
 
 
