@@ -94,7 +94,8 @@ def prepare(downloads: Path, raw: Path, limit: int | None, files: Sequence[File]
     raw.mkdir(parents=True)
     for file in files:
         link_or_copy(downloads / file.name, raw / file.name)
-    write_index(raw, take(table(raw), limit), SOURCE)
+    pictures = table(raw)
+    write_index(raw, take(pictures, limit), SOURCE, len(pictures))
 
 
 def table(raw: Path) -> pd.DataFrame:
