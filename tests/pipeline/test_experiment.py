@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from pathlib import Path
 
 import mlflow
@@ -116,3 +117,35 @@ def test_three_pictures_of_which_none_is_for_training(reproduced: Project, tmp_p
     metrics = json.loads(project.read("reports/metrics.json"))
     assert not [key for key, value in metrics.items() if isinstance(value, float)]
     assert b"No distance was measured" in project.read("reports/report.html")
+
+
+def test_a_folder_wherever_it_is_goes_along_and_what_changes_in_it_is_noticed(
+    reproduced: Project, tmp_path: Path
+) -> None:
+    project, own = reproduced.copied_to(tmp_path / "dcgan").warm(), tmp_path / "own"
+    own.mkdir()
+    for i in range(40):
+        (own / f"{i}.png").write_bytes(encoded(drawn("RGB", 50, 40, i)))
+    (own / "notes.txt").write_text("no picture")
+    dcgan = sys.executable, "-m", "dcgan"
+    told = project.run(*dcgan, "data", "link", str(own), check=True).stdout
+    assert "40 pictures in 41 files" in told and "passed over: 1 (.txt)" in told
+    before = {path: path.stat().st_mtime_ns for path in (own, *own.iterdir())}
+
+    # The uncommitted link comes along into the copy of the project.
+    result = project.run("dvc", "exp", "run", "--temp", "crop", "-S", "dataset=folder", "-S", "dataset_size=30")
+    assert ran(result.stdout) == ["inventory", "download", "crop"], result.stdout
+    assert "dataset_size: 30 of 40 pictures taken; passed over: 1 since it is not a picture" in result.stdout
+    assert {path: path.stat().st_mtime_ns for path in (own, *own.iterdir())} == before
+    project.set(("dataset", "folder"))
+    result = project.run("dvc", "repro", "crop")
+    assert "crop" in ran(result.stdout) and project.run("dvc", "repro", "crop").stdout.count("didn't change") == 3
+    assert project.run(*dcgan, "check").returncode == 0
+    (own / "0.png").write_bytes(encoded(drawn("RGB", 50, 40, 99)))
+    result = project.run(*dcgan, "check")
+    assert result.returncode == 1 and "0.png has changed); run `dcgan data link`" in result.stdout
+    project.set(("crop_size", "20"))
+    result = project.run("dvc", "repro", "crop")
+    assert result.returncode != 0 and "0.png: it has changed since the folder was linked" in result.stdout
+    project.run(*dcgan, "data", "link", check=True)
+    assert ran(project.run("dvc", "repro", "crop").stdout) == ["inventory", "download", "crop"]

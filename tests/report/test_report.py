@@ -47,10 +47,13 @@ def arguments(name: str, network: str, **changed: Any) -> dict[str, Any]:
         "data": {
             "source": {"name": "drawn", "licence": "free", "citation": "A: B. 2020", "url": "https://example.org"},
             "faces": {"train": 4000, "valid": 500, "test": 500},
-            "pixels": {"crop_size": None, "image_size": 64, "nc": 3},
+            "pixels": {"crop_size": None, "image_size": 64, "nc": 3, "refuse_enlarged": False},
             "channels": {"mean": [0.5, 0.25, 0.125], "std": [0.1, 0.2, 0.3]},
             "attributes": {"Smiling": {"train": 0.5, "valid": 0.4, "test": 0.3}, "Bald": dict.fromkeys(SPLITS, 0.0)},
             "duplicates": {"pictures": 3, "across_splits": 2, "groups": [["a.jpg", "b.jpg"]]},
+            "dataset_size": {"taken": 5000, "of": 5200},
+            "passed_over": [{"reason": "it is hidden", "ending": f"{i}", "files": i, "first": "x"} for i in range(22)],
+            "enlarged": 17,
             "bad": [{"file": f"{i}.jpg", "reason": "it is truncated"} for i in range(25)],
         },
         "model": {"settings": {"ngf": 32}, "keep": "last"},
@@ -63,6 +66,8 @@ def test_the_page_needs_nothing_else() -> None:
     html = page.render(**arguments("frechet_distance", "efficientnet_lite0"))
     assert len(re.findall(r'src="data:image/(png|gif);base64,', html)) == len(PICTURES)
     assert not re.findall(r'(src="(?!data:)|<link|<script|url\((?!#))', html)  # links to read are no needs
+    assert "5000 of 5200 pictures were taken" in html and "17 pictures are smaller than that and were enlarged" in html
+    assert html.count("<td>it is hidden</td>") == 20 and "And 2 more kinds" in html
     for number in ("123.4", "124.5 ± 1.5", "1000.5", "900.25", "45.6", "0.75"):
         assert number in html
 

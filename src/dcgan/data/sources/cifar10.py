@@ -70,4 +70,4 @@ def prepare(
     for i, name in enumerate(CLASSES):
         pictures[name] = np.where(pictures["label"] == i, 1, -1).astype(np.int8)
     pictures.insert(0, "archive", ARCHIVE)
-    write_index(raw, take(pictures.drop(columns="label"), limit), SOURCE)
+    write_index(raw, take(pictures.drop(columns="label"), limit), SOURCE, len(pictures))

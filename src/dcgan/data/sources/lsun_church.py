@@ -71,7 +71,7 @@ def prepare(
     pictures = pd.DataFrame(rows, columns=["file", "split"])
     pictures["split"] = cut_off("test", pictures)
     pictures.insert(0, "archive", ARCHIVE)
-    write_index(raw, take(pictures, limit), SOURCE)
+    write_index(raw, take(pictures, limit), SOURCE, len(pictures))
 
 
 def _pictures(path: Path, split: str, scratch: Path) -> Iterator[tuple[str, bytes]]:
