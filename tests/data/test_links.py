@@ -24,9 +24,9 @@ from dcgan.data.sources import folder
 from dcgan.system.errors import UserError
 from dcgan.system.project_files import LINK, LINKS
 
-FORMS = "JPEG PNG GIF WebP BMP TIFF AVIF JPEG2000 PPM QOI DDS".split()
+FORMS = "JPEG PNG GIF WebP BMP TIFF AVIF JPEG2000 PPM".split()
 # What Pillow does not write: HEIC as phones have it, TIFF with its bytes the other way round, a layered picture.
-BEGINNINGS = b"\0\0\0\x18ftypheic", b"\0\0\0\x18ftypmif1", b"MM\0*\0\0\0\x08", b"8BPS\0\x01", b"\xff\x4f\xff\x51"
+BEGINNINGS = b"\0\0\0\x18ftypheic", b"\0\0\0\x18ftypmif1", b"MM\0*\0\0\0\x08", b"\xff\x4f\xff\x51"
 NO_PICTURES = (
     *(b"BMW and Audi", b"P5 was a lecture", b"RIFF0000AVI ", b"GIF", b"<svg/>"),
     *(b"\0\0\0\x18ftypmp42", b"II*\0\x10\0\0\0CR\2"),  # a film, a camera's raw picture
@@ -290,6 +290,13 @@ def test_a_mistake_is_named_and_changes_nothing(project: Path, own: Path) -> Non
         links.look_over(project, project)
     links.unlink(project)
     assert links.look_over(project, project) is None
+
+
+def test_a_folder_among_the_downloads_can_be_linked(project: Path, own: Path) -> None:
+    inside = project / "data" / "downloads" / "archive"
+    inside.parent.mkdir(parents=True)
+    own.rename(inside)
+    assert links.link(project, inside).folder == inside and links.look_over(project, project)
 
 
 def test_a_link_in_place_of_the_projects_own_folder_is_named(project: Path, own: Path) -> None:

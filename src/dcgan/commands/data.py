@@ -44,4 +44,4 @@ def _data(options: argparse.Namespace) -> None:
     print(f"{linked.folder}: {pictures:,} pictures in {len(linked.files):,} files.")
     for kind in passed_over(linked.files):
         print(f"  passed over: {kind['files']:,} ({kind['ending'] or 'no ending'}): {kind['reason']}")
-    print("To use them: dvc exp run -S dataset=folder -S dataset_size=")
+    print("To use them: dvc exp run -S dataset=folder -S dataset_size= (a copy of CelebA: dataset=celeba)")

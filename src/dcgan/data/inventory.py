@@ -37,7 +37,7 @@ _PICTURE = re.compile(
     rb"|II\*\0(?!.{4}CR)|MM\0\*|II\+\0|MM\0\+"  # TIFF; not Canon's raw pictures
     rb"|.{4}ftyp(?:avi[fs]|hei[cxms]|hev[cxms]|mif1|msf1)"  # AVIF and HEIF
     rb"|\0\0\0\x0cjP  \r\n\x87\n|\xff\x4f\xff\x51"  # JPEG 2000
-    rb"|P[1-6]\s+[\d#]|8BPS\0\x01|qoif|DDS ",
+    rb"|P[1-6]\s+[\d#]",
     re.DOTALL,
 )
 # What file managers and cameras leave, beside all names with a leading dot.

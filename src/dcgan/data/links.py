@@ -17,7 +17,7 @@ import pandas as pd
 from dcgan.data.inventory import HIDDEN, KEYS, digest, look, take_in
 from dcgan.system.errors import UserError
 from dcgan.system.files import atomic, write_json
-from dcgan.system.project_files import FOLDER, LINK, LINKS
+from dcgan.system.project_files import DOWNLOADS, FOLDER, LINK, LINKS
 
 DATASETS = ("celeba", "folder")  # those that a linked folder can hold
 _SHOWN = 3  # changed files that a message names
@@ -160,17 +160,18 @@ def _look(folder: Path) -> pd.DataFrame:
 def _check(root: Path, folder: Path) -> None:
     """Raises UserError if `folder` cannot be linked to the project `root`."""
     real, project = folder.resolve(), root.resolve()
+    in_data = real.is_relative_to(project / FOLDER.parent) and not real.is_relative_to(project / DOWNLOADS)
     if not folder.exists():
         problem = "there is no such folder"
     elif not folder.is_dir():
         problem = "it is not a folder"
-    elif real.is_relative_to(project / FOLDER.parent) or project.is_relative_to(real):
+    elif in_data or project.is_relative_to(real):
         problem = "it belongs to this project, or holds it"
     elif not str(folder).isprintable():
         problem = f"its path {str(folder)!a} is not plain text"
     else:
         return
-    raise UserError(f"{folder}: {problem}; name a folder of pictures outside of the project's data/.")
+    raise UserError(f"{folder}: {problem}; name a folder of pictures outside of the project, or in {DOWNLOADS}.")
 
 
 def write_list(path: Path, linked: Linked | None) -> None:
