@@ -45,6 +45,14 @@ def test_an_empty_string_is_nothing() -> None:
     assert params.validate(AVATARS | {"crop_size": "", "lr_discriminator": ""}) == params.validate(AVATARS)
 
 
+@pytest.mark.parametrize("changed", [{"crop_size": 48}, {"dataset": "cifar10"}])
+def test_a_crop_that_would_refuse_every_picture_is_named(changed: dict[str, object]) -> None:
+    params.validate(AVATARS | changed)
+    with pytest.raises(UserError, match=r"refuse_enlarged: true leaves no picture, .* (48|32) pixels"):
+        params.validate(AVATARS | changed | {"refuse_enlarged": True})
+    params.validate(AVATARS | {"refuse_enlarged": True})
+
+
 def test_several_mistakes_are_told_together() -> None:
     with pytest.raises(UserError) as error:
         params.validate(AVATARS | {"lr": -1, "loss": "no_such_loss", "dropout": 0.5})
