@@ -15,6 +15,8 @@ _MORE = """words:
 
 The pictures are used with `dataset: folder`, a copy of CelebA also with `dataset: celeba`."""
 
+_OF_CELEBA = (".zip", ".csv", ".txt")  # endings of its archive and lists
+
 
 def add(commands: Any) -> None:
     """Adds the command."""
@@ -43,5 +45,6 @@ def _data(options: argparse.Namespace) -> None:
     pictures = int((linked.files["problem"] == "").sum())
     print(f"{linked.folder}: {pictures:,} pictures in {len(linked.files):,} files.")
     for kind in passed_over(linked.files):
-        print(f"  passed over: {kind['files']:,} ({kind['ending'] or 'no ending'}): {kind['reason']}")
+        lists = "; `dataset: celeba` looks into it" if kind["ending"] in _OF_CELEBA else ""
+        print(f"  passed over: {kind['files']:,} ({kind['ending'] or 'no ending'}): {kind['reason']}{lists}")
     print("To use them: dvc exp run -S dataset=folder -S dataset_size= (a copy of CelebA: dataset=celeba)")
