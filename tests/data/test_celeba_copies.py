@@ -90,7 +90,7 @@ def test_every_copy_gives_the_same_faces(known: Published, tmp_path: Path, kind:
     said = card["source"]["verified"]
     assert said.startswith("the published archive" if kind == "published" else "not the published archive")
     assert ("are the published ones" in said) == (kind != "kaggle")
-    assert f"{PICTURES} of 202,599 pictures" in said and "the lists and the pictures agree" in said
+    assert f"{PICTURES} of 202,599 pictures" in said and "every picture of the lists was found" in said
     digest = hashlib.sha256()
     with zipfile.ZipFile(known.downloads / celeba.ARCHIVE) as archive:
         for name in sorted(name for name in archive.namelist() if name.endswith(".jpg")):
@@ -184,7 +184,7 @@ SENTENCES: dict[str, tuple[Fault, str]] = {
     "a tar": (only("img_align_celeba.tar.gz", b"x"), "celeba.tar.gz is an archive that is not read; unpack"),
     "a zip in a zip": (only("a.zip", zipped({"b.zip": b""})), "a.zip: b.zip is an archive that is not read; unpack it"),
     "another's zip": (only("voc.zip", zipped(others((90, 50)))), "voc.zip/JPEGImages/000001.jpg has 90x50 pixels"),
-    "a zip of others": (only("a.zip", zipped({"b/cat.jpg": b"x"})), "it holds no pictures of CelebA's names"),
+    "a zip of others": (only("a.zip", zipped({"b/cat.jpg": b"x"})), "it holds no pictures named as CelebA's"),
     "attributes of 0 and 1": (edited(ATTRIBUTES, lambda text: text.replace("-1", "0")), "the value '0', not 1 or -1"),
     "a header that is short": (replaced(ATTRIBUTES, ",Young", ""), "line 2 has 3 values, not 2"),
     "no header": (edited(ATTRIBUTES, lambda text: text.partition("\n")[2]), "no line names the attributes"),
@@ -194,21 +194,21 @@ SENTENCES: dict[str, tuple[Fault, str]] = {
     "two lists that differ": (written("b/list_eval_partition.txt", b"000001.jpg 1\n"), "differ; remove one of them"),
 }  # fmt: skip
 COUNTED: dict[str, tuple[Fault, int, str]] = {
-    "a picture missing": (without(3), 1, "1 of them cannot be used: it is not in "),
-    "a picture twice": (again, 0, "1 pictures are there more than once (the first: 000003.jpg)"),
-    "two of a name": (lambda copy: again(copy, b" "), 1, "there are several with other bytes: "),
+    "a picture missing": (without(3), 1, "1 pictures of the lists cannot be used: it is not in "),
+    "a picture twice": (again, 0, "1 pictures are there twice or more (the first: 000003.jpg)"),
+    "two of a name": (lambda copy: again(copy, b" "), 1, "files of this name differ: "),
     "a picture renamed": (
         lambda copy: (copy / INNER / "000003.jpg").rename(copy / INNER / "000003 (1).jpg"),
         1,
         f"1 pictures are in no list (the first: {INNER}/000003 (1).jpg)",
     ),
     "a picture in capitals": (
-        lambda copy: (copy / INNER / "000003.jpg").rename(copy / INNER / "000003.JPEG"), 0, "agree",
+        lambda copy: (copy / INNER / "000003.jpg").rename(copy / INNER / "000003.JPEG"), 0, "was found",
     ),
-    "a BOM": (edited(ATTRIBUTES, lambda text: "\ufeff" + text), 0, "the lists and the pictures agree"),
-    "CRLF": (edited(PARTITION, lambda text: text.replace("\n", "\r\n")), 0, "the lists and the pictures agree"),
-    "semicolons": (edited(ATTRIBUTES, lambda text: text.replace(",", "; ")), 0, "the lists and the pictures agree"),
-    "quotes": (edited(ATTRIBUTES, lambda text: text.replace("-1", '"-1"')), 0, "the lists and the pictures agree"),
+    "a BOM": (edited(ATTRIBUTES, lambda text: "\ufeff" + text), 0, "every picture of the lists was found"),
+    "CRLF": (edited(PARTITION, lambda text: text.replace("\n", "\r\n")), 0, "every picture of the lists was found"),
+    "semicolons": (edited(ATTRIBUTES, lambda text: text.replace(",", "; ")), 0, "every picture of the lists was found"),
+    "quotes": (edited(ATTRIBUTES, lambda text: text.replace("-1", '"-1"')), 0, "every picture of the lists was found"),
     "partition 3": (replaced(PARTITION, "000003.jpg,2", "000003.jpg,3"), 1, "has the value '3', not 0 or 1 or 2"),
     "attribute 0": (replaced(ATTRIBUTES, ROW, "000003.jpg,0,-1,-1\n"), 1, "line 4 has the value '0', not 1 or -1"),
     "attribute 2": (replaced(ATTRIBUTES, ROW, "000003.jpg,2,-1,-1\n"), 1, "line 4 has the value '2', not 1 or -1"),
@@ -219,9 +219,9 @@ COUNTED: dict[str, tuple[Fault, int, str]] = {
     "a row without a name": (replaced(ATTRIBUTES, ROW, "x" + ROW), 1, "1 rows without the name of a picture"),
     "a row too many": (replaced(PARTITION, "000003.jpg,2", "000003.jpg,2\n000099.jpg,0"), 1, "cannot be used: it"),
     "pictures in the wild beside them": (in_the_wild, 0, "3 pictures in img_celeba are not used: "),
-    "notebooks and a Mac": (written(".ipynb_checkpoints/000003.jpg", b"x"), 0, "the lists and the pictures agree"),
+    "notebooks and a Mac": (written(".ipynb_checkpoints/000003.jpg", b"x"), 0, "every picture of the lists was found"),
     "an official list too": (
-        lambda copy: shutil.copy(copy.parent / "downloads" / celeba.PARTITION, copy / "again.txt"), 0, "agree",
+        lambda copy: shutil.copy(copy.parent / "downloads" / celeba.PARTITION, copy / "again.txt"), 0, "was found",
     ),
 }  # fmt: skip
 

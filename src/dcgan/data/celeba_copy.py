@@ -184,8 +184,8 @@ class Copy:
             )
         found = f" ({'; '.join(self.remarks[:3])})" if self.remarks else ""
         return (
-            f"{self.folder}: it holds no pictures of CelebA's names, such as 000001.jpg{found}; link the folder that "
-            "holds them or a zip of them, or use your own pictures with `dataset: folder`."
+            f"{self.folder}: it holds no pictures named as CelebA's, such as 000001.jpg{found}; link the folder that "
+            "holds them, fetch CelebA after `dcgan data unlink`, or set `dataset: folder` to use your own pictures."
         )
 
     def _chosen(self, places: Mapping[str, Sequence[Place]], remarks: list[str]) -> Pictures:
@@ -195,10 +195,10 @@ class Copy:
             first = places[name][0]
             if len(set(several.get(name, []))) > 1:
                 both = " and ".join(place.shown for place in places[name][:2])
-                first = first._replace(problem=f"there are several with other bytes: {both}")
+                first = first._replace(problem=f"files of this name differ: {both}")
             chosen[name] = first
         if several:
-            remarks.append(f"{len(several):,} pictures are there more than once (the first: {min(several)})")
+            remarks.append(f"{len(several):,} pictures are there twice or more (the first: {min(several)})")
         return Pictures(chosen, digest_of(self.readers, chosen), remarks)
 
 
@@ -287,7 +287,8 @@ def likely_copy(downloads: Path, known: Container[str]) -> str | None:
         if path.name in known or _hidden(path.name):
             continue
         if re.match(r"img_.*\.7z", path.name, re.IGNORECASE):
-            return f"{path}: {_packed(path.name)}; remove it, and the aligned pictures are fetched."
+            reason = str(_packed(path.name)).removesuffix("; unpack it")
+            return f"{path}: {reason}; remove it, and the aligned pictures are fetched."
         if _looks_like_celeba(path):
             alone = path.is_dir() and any(_is_list(file.name) for file in path.rglob("list_attr_celeba*"))
             folder = path if alone else downloads

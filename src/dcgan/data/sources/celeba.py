@@ -260,7 +260,7 @@ def _list_of(
 def _disagreements(rows: pd.DataFrame, lists: Sequence[Listed]) -> list[str]:
     """Says how many pictures cannot be used for each reason, and what is odd about the lists."""
     counts = rows.loc[rows["problem"] != "", "problem"].value_counts()
-    said = [f"{count:,} of them cannot be used: {reason}" for reason, count in sorted(counts.items())]
+    said = [f"{count:,} pictures of the lists cannot be used: {reason}" for reason, count in sorted(counts.items())]
     more = [f"there are {len(said) - 5} other reasons"] if len(said) > 5 else []
-    unusable = [*said[:5], *more] or ["the lists and the pictures agree"]
+    unusable = [*said[:5], *more] or ["every picture of the lists was found"]
     return [*unusable, *(f"{listed.name}: {remark}" for listed in lists for remark in listed.remarks)]
