@@ -20,7 +20,7 @@ from pydantic.fields import FieldInfo
 from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
 
-from dcgan.system.choices import Architecture, DiscriminatorNorm, FidNetwork, Keep, Latent, Loss
+from dcgan.system.choices import MOST_NGF, MOST_NZ, Architecture, DiscriminatorNorm, FidNetwork, Keep, Latent, Loss
 from dcgan.system.errors import UserError
 from dcgan.system.files import atomic
 
@@ -81,9 +81,9 @@ class NetworkParams(Section):
     architecture: Architecture = Field(description="conv: paper, PyTorch tutorial; linear: a linear layer at each end")
     image_size: Literal[32, 64, 128, 256]
     nc: Literal[1, 3]
-    nz: int = Field(ge=1, le=4096, description="size of the latent vector")
-    ngf: int = Field(ge=1, le=1024, description="channels of the generator at half the resolution")
-    ndf: int = Field(ge=1, le=1024, description="channels of the discriminator at half the resolution")
+    nz: int = Field(ge=1, le=MOST_NZ, description="size of the latent vector")
+    ngf: int = Field(ge=1, le=MOST_NGF, description="channels of the generator at half the resolution")
+    ndf: int = Field(ge=1, le=MOST_NGF, description="channels of the discriminator at half the resolution")
     latent: Latent = Field(description="distribution of the latents: N(0, 1), or uniform on [-1, 1]")
     discriminator_norm: DiscriminatorNorm = Field(description="normalisation in the discriminator")
 

@@ -16,13 +16,12 @@ from safetensors import safe_open
 from torch import Tensor
 
 from dcgan.networks.dcgan import Generator, Settings
-from dcgan.system.choices import Latent
+from dcgan.system.choices import MOST_NGF, MOST_NZ, Latent
 from dcgan.system.errors import UserError
 
 State = Mapping[str, Tensor]
 SIDES = {4 + n: 32 << n for n in range(4)}  # image_size by number of convolutions: 4 for 32, 5 for 64, ...
 DEEPEST = 4  # dicts in dicts; a file can hold a dict that contains itself
-MOST = {"nz": 4096, "ngf": 1024}  # as in params.yaml
 # What wraps the layers of the example: DataParallel and torch.compile, around the network or inside it.
 _LAYER = re.compile(r"(?P<around>(?:[^.]+\.)*?)(?P<layer>\d+\.\w+)")
 
@@ -46,11 +45,12 @@ def load(path: Path, key: str | None = None, latent: Latent = "normal") -> Gener
         wanted = Generator(settings).state_dict()
     for name in sorted({*wanted, *state}):
         if name not in state and not name.endswith("num_batches_tracked"):  # PyTorch 0.4 and older has no such counts
-            raise _other(path, f"{name} is missing")
+            raise _other(path, f"missing key {name}")
         if name in state and name not in wanted:
-            raise _other(path, f"{name} is a weight too many")
+            raise _other(path, f"unexpected key {name}")
         if name in state and state[name].shape != wanted[name].shape:
-            raise _other(path, f"{name} has shape {_shape(state[name])} instead of {_shape(wanted[name])}")
+            shapes = f"{list(state[name].shape)} in the checkpoint, {list(wanted[name].shape)} in the generator"
+            raise _other(path, f"size mismatch for {name}: {shapes}")
     generator = Generator(settings)
     generator.load_state_dict({name: _float32(tensor, name, path) for name, tensor in state.items()}, strict=False)
     return generator.eval()
@@ -76,11 +76,11 @@ def _read(path: Path) -> Any:
         if type(error).__name__ == "UnpicklingError" and head.startswith((b"PK", b"\x80")):
             raise UserError(
                 f"{path}: it holds Python objects, such as a whole module or an argparse.Namespace, which are not read "
-                "because they can run any code; where it was trained, save only the weights with "
+                "because unpickling them can run any code; where it was trained, save only the weights with "
                 "`torch.save(netG.state_dict(), FILE)`, and give that file."
             ) from None
         raise UserError(
-            f"{path}: it is damaged, or no checkpoint of PyTorch or safetensors ({type(error).__name__}); "
+            f"{path}: it is damaged, or not a checkpoint of PyTorch or safetensors ({type(error).__name__}); "
             "give another file."
         ) from None
     if ours:
@@ -92,14 +92,15 @@ def _choose(content: Any, key: str | None, path: Path) -> State:
     """Returns the state dict with the name `key`, or the only one."""
     found = dict(_state_dicts(content))
     if not found:
-        raise UserError(f"{path}: it holds no state dict, that is, no named tensors of layers; give another file.")
+        raise UserError(f"{path}: it holds no state dict of a network; give another file.")
     if key is None and len(found) == 1:
         return next(iter(found.values()))
     names = ", ".join(sorted(filter(None, found)))
     if key is None:
-        raise UserError(f"{path}: it holds several state dicts; give one of them with --key: {names}.")
+        raise UserError(f"{path}: it holds several state dicts; choose one of them with --key: {names}.")
     if key not in found:
-        raise UserError(f"--key: {path} holds no state dict {key}; " + (f"give {names}." if names else "omit --key."))
+        remedy = f"give one of {names}" if names else "omit --key"
+        raise UserError(f"--key: {path} holds no state dict {key}; {remedy}.")
     return found[key]
 
 
@@ -120,7 +121,7 @@ def _layers(state: State, path: Path) -> dict[str, Tensor]:
     around = {match["around"] for match in matches.values() if match}
     if len(around) != 1 or None in matches.values():
         odd = next((name for name, match in matches.items() if match is None), next(iter(state)))
-        raise _other(path, f"it has the key {odd} and not only main.0.weight and the like")
+        raise _other(path, f"unexpected key {odd}, where all should be like main.0.weight")
     return {f"main.{match['layer']}": state[name] for name, match in matches.items() if match}
 
 
@@ -134,9 +135,9 @@ def _settings(state: State, latent: Latent, path: Path) -> Settings:
     if first[1] in (1, 3) and last[0] == 1:
         raise UserError(f"{path}: it holds a discriminator; give the generator's file, in the PyTorch example netG.")
     if len(weights) not in SIDES:
-        raise _other(path, f"it has {len(weights)} convolutions, not {', '.join(map(str, SIDES))}")
+        raise _other(path, f"it has {len(weights)} convolutions, not {min(SIDES)} to {max(SIDES)}")
     settings = Settings(image_size=SIDES[len(weights)], nc=last[1], nz=first[0], ngf=last[0], latent=latent)
-    for name, most in MOST.items():
+    for name, most in (("nz", MOST_NZ), ("ngf", MOST_NGF)):
         if not 1 <= getattr(settings, name) <= most:
             raise _other(path, f"its {name} is {getattr(settings, name)}, not 1 to {most}")
     if settings.nc not in (1, 3):
@@ -145,21 +146,19 @@ def _settings(state: State, latent: Latent, path: Path) -> Settings:
 
 
 def _float32(tensor: Tensor, name: str, path: Path) -> Tensor:
-    """Converts half, bfloat16 and double weights."""
+    """Converts half, bfloat16 and double weights; raises UserError if a value is lost."""
     if name.endswith("num_batches_tracked"):
         return tensor
-    if tensor.is_floating_point() and tensor.layout == torch.strided and tensor.device.type == "cpu":
-        converted = tensor.float()
-        if converted.isfinite().all():
-            return converted
-    raise UserError(f"{path}: {name} ({tensor.dtype}) holds values that are no finite float32; give another file.")
-
-
-def _shape(tensor: Tensor) -> str:
-    return "x".join(map(str, tensor.shape))
+    if not tensor.is_floating_point() or tensor.layout != torch.strided or tensor.device.type != "cpu":
+        kind = f"{tensor.dtype} ({tensor.layout}, {tensor.device})"
+        raise UserError(f"{path}: {name} is not a dense floating-point tensor, but {kind}; give another file.")
+    converted = tensor.float()
+    if not converted.isfinite().all():
+        raise UserError(f"{path}: {name} holds NaN, infinity or a number too large for float32; give another file.")
+    return converted
 
 
 def _other(path: Path, why: str) -> UserError:
     return UserError(
-        f"{path}: it is not a generator with the layers of the PyTorch DCGAN example: {why}; give another file."
+        f"{path}: it is not a generator with the layers of the PyTorch DCGAN example ({why}); give another file."
     )

@@ -2,6 +2,8 @@
 
 from typing import Literal
 
+MOST_NZ, MOST_NGF = 4096, 1024  # the latter also for ndf
+
 Architecture = Literal["conv", "linear"]
 Latent = Literal["normal", "uniform"]
 DiscriminatorNorm = Literal["batch", "none", "spectral"]
