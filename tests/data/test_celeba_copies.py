@@ -176,7 +176,7 @@ SENTENCES: dict[str, tuple[Fault, str]] = {
     "an empty list": (written(PARTITION, b""), r"list_eval_partition\.csv: .*it has no rows"),
     "a page as a list": (written(PARTITION, PAGE), r"list_eval_partition\.csv: .*it is a web page"),
     "a page as the zip": (only(celeba.ARCHIVE, PAGE), "img_align_celeba.zip cannot be read: it is a web page titled"),
-    "a damaged zip": (only("a.zip", zipped({"000001.jpg": b""})[:-9]), "a.zip cannot be read: it is not a zip file"),
+    "a damaged zip": (only("a.zip", zipped({"000001.jpg": b""})[:-9]), "a.zip cannot be read: it is not a valid zip"),
     "half the folder": (without(*range(1, 7)), "max_bad_fraction: 6 of 12 pictures .*000001.jpg: it is not in "),
     "half a list": (edited(ATTRIBUTES, lambda text: text[: len(text) // 2]), "max_bad_fraction: . of 12"),
     "pictures in the wild as 7z": (only("img_celeba.7z.001", b"7z"), "holds the pictures in the wild"),
@@ -187,10 +187,10 @@ SENTENCES: dict[str, tuple[Fault, str]] = {
     "a zip of others": (only("a.zip", zipped({"b/cat.jpg": b"x"})), "it holds no pictures named as CelebA's"),
     "attributes of 0 and 1": (edited(ATTRIBUTES, lambda text: text.replace("-1", "0")), "the value '0', not 1 or -1"),
     "a header that is short": (replaced(ATTRIBUTES, ",Young", ""), "line 2 has 3 values, not 2"),
-    "no header": (edited(ATTRIBUTES, lambda text: text.partition("\n")[2]), "no line names the attributes"),
-    "an attribute twice": (replaced(ATTRIBUTES, "Young", "Smiling"), "column 'Smiling'.* twice"),
+    "no header": (edited(ATTRIBUTES, lambda text: text.partition("\n")[2]), "no header names the attributes"),
+    "an attribute twice": (replaced(ATTRIBUTES, "Young", "Smiling"), "column name 'Smiling' .* not unique"),
     "the wrong list": (edited(PARTITION, lambda text: "image_id,a,b\n000001.jpg,1,1\n"), "its header names 2 columns"),
-    "UTF-16": (edited(PARTITION, lambda text: "\0".join(text)), "it is not text in UTF-8"),
+    "UTF-16": (edited(PARTITION, lambda text: "\0".join(text)), "it is not UTF-8 text"),
     "two lists that differ": (written("b/list_eval_partition.txt", b"000001.jpg 1\n"), "differ; remove one of them"),
 }  # fmt: skip
 COUNTED: dict[str, tuple[Fault, int, str]] = {
@@ -298,11 +298,11 @@ def zip_of_theirs(downloads: Path) -> None:
 @pytest.mark.parametrize(
     ("fault", "what", "folder"),
     [
-        (moved_to("archive.zip"), "archive.zip: it is not what", "downloads"),
-        (unpacked_there, "img_align_celeba: it is not what", "downloads"),
-        (kaggle_there, "archive: it is not what", "downloads/archive"),
+        (moved_to("archive.zip"), "archive.zip: it looks like a copy", "downloads"),
+        (unpacked_there, "img_align_celeba: it looks like a copy", "downloads"),
+        (kaggle_there, "archive: it looks like a copy", "downloads/archive"),
         (zip_of_theirs, "img_align_celeba.zip: it is not the published file", "downloads"),
-        (moved_to("img_celeba.7z.001"), "img_celeba.7z.001 holds the pictures in the wild", ""),
+        (moved_to("img_celeba.7z.001"), "img_celeba.7z.001: it is one of CelebA's 7z archives", ""),
     ],
 )
 def test_a_copy_among_the_downloads_is_named_with_the_command_that_takes_it(

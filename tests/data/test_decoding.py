@@ -80,7 +80,7 @@ def test_a_face_is_what_pillow_makes_of_the_picture(
 ) -> None:
     data = encoded(drawn(mode, *size, seed), form)
     if crop_size is not None and crop_size > min(size):
-        with pytest.raises(ValueError, match=f"smaller than the crop of {crop_size}"):
+        with pytest.raises(ValueError, match=f"smaller than crop_size: {crop_size}"):
             decoding.face(data, crop_size, image_size, nc)
         return
     face = decoding.face(data, crop_size, image_size, nc)
@@ -337,7 +337,7 @@ def test_a_truncated_picture_is_refused_with_a_reason(form: str, mode: str) -> N
 
 
 def test_a_picture_that_is_too_small_is_refused_with_its_size() -> None:
-    assert reason(encoded(drawn("RGB", 40, 30, 0)), crop_size=31) == "40x30 is smaller than the crop of 31"
+    assert reason(encoded(drawn("RGB", 40, 30, 0)), crop_size=31) == "its 40x30 pixels are smaller than crop_size: 31"
 
 
 @pytest.mark.parametrize("side", [9_460, 15_000, 1_000_000])

@@ -124,4 +124,4 @@ def test_scans_without_end_are_refused() -> None:
     """Each is decoded over all pixels, and costs a few bytes."""
     data = encoded(Image.new("L", (2000, 2000)), "JPEG", progressive=True)
     last = data.rindex(b"\xff\xda")
-    assert "scans of 2000x2000 pixels are too many" in reason(data[:last] + data[last:-2] * 600)
+    assert "pixels, more than the limit of 2,000,000,000 pixels" in reason(data[:last] + data[last:-2] * 600)

@@ -74,13 +74,13 @@ def test_levels_become_eight_bits(kind: str) -> None:
 @pytest.mark.parametrize(
     ("levels", "words"),
     [
-        (GREYS.astype(np.float32) * 275 - 1.25, "its levels run from -1.25 to 70123.8: convert it to 8 bits"),
-        (np.where(GREYS > 9, np.nan, GREYS).astype(np.float32), "its levels run from nan to nan"),
-        (GREYS.astype(np.int32) - 1, "its levels run from -1 to 254"),
-        (GREYS.astype(np.int32) * 256, "its levels run from 0 to 65280"),
-        ((GREYS > 9).astype(np.int32), "its levels run from 0 to 1"),
-        (GREYS.astype(np.int16), "its levels are signed"),
-        (GREYS.astype(np.int8), "its levels are signed"),
+        (GREYS.astype(np.float32) * 275 - 1.25, "from -1.25 to 70123.8, are in no known range; convert it to 8 bits"),
+        (np.where(GREYS > 9, np.nan, GREYS).astype(np.float32), "from nan to nan,"),
+        (GREYS.astype(np.int32) - 1, "from -1 to 254,"),
+        (GREYS.astype(np.int32) * 256, "from 0 to 65280,"),
+        ((GREYS > 9).astype(np.int32), "from 0 to 1,"),
+        (GREYS.astype(np.int16), "its values are signed integers"),
+        (GREYS.astype(np.int8), "its values are signed integers"),
     ],
 )
 def test_levels_without_a_known_white_are_named(levels: npt.NDArray[Any], words: str) -> None:
@@ -90,7 +90,7 @@ def test_levels_without_a_known_white_are_named(levels: npt.NDArray[Any], words:
 def test_bands_that_pillow_would_read_wrongly_are_named() -> None:
     bands = np.stack([GREYS] * 3)
     assert np.array_equal(grey(tiff(bands, photometric=2)), GREYS)
-    assert "bands of 16 bits are stored one after the other" in reason(tiff(bands.astype(np.uint16), photometric=2))
+    assert "its 16-bit channels are stored in separate planes" in reason(tiff(bands.astype(np.uint16), photometric=2))
 
 
 def test_the_preview_of_a_raw_file_is_not_taken_for_it() -> None:

@@ -167,10 +167,13 @@ def rewritten(path: Path) -> None:
 
 
 CHANGES: dict[str, Callable[[Path], object]] = {
-    "1/1.png has changed": lambda own: rewritten(own / "1" / "1.png"),
-    "1/1.png has gone": lambda own: (own / "1" / "1.png").unlink(),
-    "1/x.png is new": lambda own: (own / "1" / "x.png").write_bytes(picture(99)),
-    "notes is new": lambda own: (own / "notes").write_text("x"),
+    r"1 file modified \(1/1.png\)": lambda own: rewritten(own / "1" / "1.png"),
+    r"1 file removed \(1/1.png\)": lambda own: (own / "1" / "1.png").unlink(),
+    r"1 file added \(1/x.png\)": lambda own: (own / "1" / "x.png").write_bytes(picture(99)),
+    r"10 files removed \(1/1.png, 1/10.png, 1/13.png, ...\), 10 files added \(3/1.png, ": lambda own: (
+        own / "1"
+    ).rename(own / "3"),
+    r"1 file added \(notes\)": lambda own: (own / "notes").write_text("x"),
 }
 
 
@@ -181,9 +184,7 @@ def test_what_changed_is_named_until_it_is_taken_in(project: Path, own: Path, ch
     (own / ".a hidden file").write_text("changes nothing")
     links.look_over(project, project)
     CHANGES[change](own)
-    with pytest.raises(
-        UserError, match=rf"own: it has changed since it was linked \({change}\); run `dcgan data link`"
-    ):
+    with pytest.raises(UserError, match=rf"own: the folder has changed since it was linked: {change}.*; run `dcgan"):
         links.look_over(project, project)
     links.link(project, None)
     assert (project / LINK).read_bytes() != before
@@ -194,8 +195,8 @@ def test_what_changed_is_named_until_it_is_taken_in(project: Path, own: Path, ch
     ("change", "how"),
     [
         (rewritten, "it has changed"),
-        (Path.unlink, "it has gone"),
-        (lambda own: (own.unlink(), own.mkdir()), "read any"),
+        (Path.unlink, "it has been removed"),
+        (lambda own: (own.unlink(), own.mkdir()), "it has become unreadable"),
     ],
 )
 def test_the_crop_stops_at_a_file_that_is_another(
@@ -261,7 +262,7 @@ def test_small_pictures_are_refused_when_asked(project: Path, own: Path) -> None
 
 
 def test_a_mistake_is_named_and_changes_nothing(project: Path, own: Path) -> None:
-    with pytest.raises(UserError, match="no folder is linked; name one"):
+    with pytest.raises(UserError, match="no folder is linked; link one"):
         links.link(project, None)
     links.link(project, own)
     before = (project / LINK).read_bytes()
@@ -270,9 +271,9 @@ def test_a_mistake_is_named_and_changes_nothing(project: Path, own: Path) -> Non
     mistakes = {
         own.parent / "nothing": "there is no such folder",
         own / "0" / "0.png": "it is not a folder",
-        own.parent / "no pictures": "it holds no pictures among its 1 files",
-        project / "data": "it belongs to this project, or holds it",
-        project.parent: "it belongs to this project, or holds it",
+        own.parent / "no pictures": "none of its 1 files is a picture",
+        project / "data": "it is inside this project, or contains it",
+        project.parent: "it is inside this project, or contains it",
     }
     for path, sentence in mistakes.items():
         with pytest.raises(UserError, match=sentence):
@@ -280,7 +281,7 @@ def test_a_mistake_is_named_and_changes_nothing(project: Path, own: Path) -> Non
     assert (project / LINK).read_bytes() == before
     for path in (project / LINKS).iterdir():
         path.unlink()
-    with pytest.raises(UserError, match=r"list of the files in .* is missing here; write it with `dcgan data link`"):
+    with pytest.raises(UserError, match=r"list of the files in .* is missing here; create it with `dcgan data link`"):
         links.look_over(project, project)
     own.rename(own.with_name("away"))
     with pytest.raises(UserError, match="there is no such folder"):
@@ -302,5 +303,5 @@ def test_a_folder_among_the_downloads_can_be_linked(project: Path, own: Path) ->
 def test_a_link_in_place_of_the_projects_own_folder_is_named(project: Path, own: Path) -> None:
     links.check_own_folder(project)
     (project / "data" / "folder").symlink_to(own)
-    with pytest.raises(UserError, match=f"data/folder: it is a link to {own}.* dcgan data link {own}`"):
+    with pytest.raises(UserError, match=f"data/folder: it is a symbolic link to {own}.* dcgan data link {own}`"):
         links.check_own_folder(project)

@@ -108,8 +108,8 @@ ODD = [
     Odd("half.png", half("PNG"), "truncated"),
     Odd("half.webp", half("WebP"), "could not create decoder object"),
     Odd("altered.png", without_checksum(), "broken data stream"),
-    Odd("a bomb.png", claiming_png(60_000, 60_000), "pixels"),
-    Odd("a bomb.jpg", claiming_jpeg(65_000), "pixels"),
+    Odd("a bomb.png", claiming_png(60_000, 60_000), "more than the limit of 89,478,485 pixels"),
+    Odd("a bomb.jpg", claiming_jpeg(65_000), "65000x65000 pixels, more than the limit of 89,478,485 pixels"),
 ]
 
 

@@ -117,7 +117,7 @@ def test_the_report_counts_faces_and_lists_bad_pictures_with_reasons(packed: dic
     assert set(reasons) == {f"bad/{i}.png" for i in range(4)}
     assert "not a picture" in reasons["bad/0.png"]
     assert "truncated" in reasons["bad/1.png"]
-    assert reasons["bad/2.png"] == "30x4 is smaller than the crop of 8"
+    assert reasons["bad/2.png"] == "its 30x4 pixels are smaller than crop_size: 8"
     assert reasons["bad/3.png"] == "it is not in the archive"
 
 

@@ -676,15 +676,15 @@ def test_what_cannot_be_measured_is_left_out(faces: Path, generator: networks.Ge
     assert result["frechet_distance_std"] is None and result["frechet_distance_mean"] == result["frechet_distance"]
     assert not {"kernel_distance", "precision", "memorisation"} & set(result)
     kernel, scores, floor = left_out(result)
-    assert kernel == "the kernel distance: 4 faces a side are needed, and there are 3 generated ones and 192 real ones"
-    assert scores.startswith("precision, recall, density and coverage: 6 faces a side are needed")
-    assert floor == "the floor and memorisation: the test split has fewer than 2 faces"
+    needs = "the kernel distance, since there are 3 generated and 192 real faces, and 4 of each are needed"
+    assert kernel == needs and scores.startswith("precision, recall, density and coverage, since there are 3 ")
+    assert floor == "the floor and memorisation, since the test split has fewer than 2 faces"
 
     nothing = evaluated(generator, stub(), without, faces, split="test")
     assert not [key for key, value in nothing.metrics.items() if isinstance(value, float)]
     assert nothing.metrics["reference_count"] is None and nothing.neighbours.shape == (2 + 8 * 66, 2 * 398 + 16, 3)
     distance, _ = left_out(nothing.metrics)
-    assert "fid_split: test has fewer than 2 faces" in distance and distance.endswith("set fid_split: all")
+    assert "since the split test has fewer than 2 faces" in distance and distance.endswith("set `fid_split: all`")
     # Test faces that were trained on say nothing about learning by heart.
     trained_on = evaluated(generator, stub(), known, faces, without_test=False).metrics
     assert "memorisation" not in trained_on and "train_split: all" in left_out(trained_on)[0]

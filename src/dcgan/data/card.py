@@ -64,7 +64,7 @@ def left_out(card: Mapping[str, Any]) -> str:
         endings.setdefault(kind["reason"], Counter())[kind["ending"] or "no ending"] += kind["files"]
     said = [f"dataset_size: {taken:,} of {found:,} pictures taken"] if taken < found else []
     if endings:
-        kinds = (f"{counted.total():,} since {reason} ({_most(counted)})" for reason, counted in endings.items())
+        kinds = (f"{counted.total():,} ({reason}: {_most(counted)})" for reason, counted in endings.items())
         said.append(f"passed over: {', '.join(kinds)}")
     if card["enlarged"]:
         refused = "refused" if card["pixels"].get("refuse_enlarged") else "enlarged"

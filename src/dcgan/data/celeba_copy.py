@@ -18,6 +18,7 @@ from dcgan.data.archives import Archive
 from dcgan.data.celeba_lists import NAME
 from dcgan.data.fetching import web_page
 from dcgan.data.file_names import as_path
+from dcgan.data.inventory import is_hidden
 from dcgan.data.links import Linked
 from dcgan.data.loose_files import LooseFiles, changed
 from dcgan.system.errors import UserError
@@ -125,7 +126,7 @@ class Copy:
         try:
             data = self.readers[place.archive].read(place.member)
             if len(data) > _MOST_BYTES:
-                raise ValueError("it is too large for a list of CelebA")
+                raise ValueError(f"it has {len(data):,} bytes, more than the limit of {_MOST_BYTES:,} bytes")
         except ValueError as error:
             path = self.folder / place.shown
             raise UserError(f"{path}: the list cannot be read: {error}; replace the file.") from None
@@ -179,7 +180,7 @@ class Copy:
     def _nothing(self, odd: list[str]) -> str:
         if odd:
             return (
-                f"{self.folder}: these are not CelebA's aligned pictures: {odd[0]}; link the folder that holds "
+                f"{self.folder}: its pictures are not CelebA's aligned ones ({odd[0]}); link the folder that holds "
                 "img_align_celeba, or use these as your own pictures with `dataset: folder`."
             )
         found = f" ({'; '.join(self.remarks[:3])})" if self.remarks else ""
@@ -207,7 +208,7 @@ def opened(path: Path) -> Archive | str:
     try:
         return Archive(path)
     except zipfile.BadZipFile:
-        return web_page(path) or "it is not a zip file, or a damaged one"
+        return web_page(path) or "it is not a valid zip file"
     except OSError as error:
         return f"{error.strerror or error}"
 
@@ -217,7 +218,7 @@ def _check(path: Path, size: int) -> None:
     try:
         present = path.stat().st_size
     except OSError:
-        raise changed(path, "it has gone") from None
+        raise changed(path, "it has been removed") from None
     if present != size:
         raise changed(path, "it has changed")
 
@@ -250,7 +251,7 @@ def digest_of(readers: Mapping[str, Archive | LooseFiles], places: Mapping[str, 
 
 def _hidden(file: str) -> bool:
     parts = [part for part in re.split(r"[/\\]", file) if part not in (".", "..")]
-    return any(part.startswith(".") or part == "__MACOSX" for part in parts)
+    return any(map(is_hidden, parts))
 
 
 def _base(file: str) -> str:
@@ -287,14 +288,16 @@ def likely_copy(downloads: Path, known: Container[str]) -> str | None:
         if path.name in known or _hidden(path.name):
             continue
         if re.match(r"img_.*\.7z", path.name, re.IGNORECASE):
-            reason = str(_packed(path.name)).removesuffix("; unpack it")
-            return f"{path}: {reason}; remove it, and the aligned pictures are fetched."
+            return (
+                f"{path}: it is one of CelebA's 7z archives (pictures in the wild, or as PNG), which are not read; "
+                "remove it to fetch the aligned pictures."
+            )
         if _looks_like_celeba(path):
             alone = path.is_dir() and any(_is_list(file.name) for file in path.rglob("list_attr_celeba*"))
             folder = path if alone else downloads
             return (
-                f"{path}: it is not what CelebA's authors publish, but may be a copy of it; use it with "
-                f"`dcgan data link {folder}`, or remove it and the published files are fetched."
+                f"{path}: it looks like a copy of CelebA, but is not a published file; use it with "
+                f"`dcgan data link {folder}`, or remove it to fetch the published files."
             )
     return None
 

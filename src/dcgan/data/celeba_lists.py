@@ -15,13 +15,13 @@ from typing import NamedTuple
 import numpy as np
 import pandas as pd
 
+from dcgan.data.fetching import page_in
 from dcgan.data.index import COLUMNS, PLACE
 from dcgan.system.errors import UserError
 
 NAME = re.compile(r"[0-9]{6}\.jpg")  # of a picture
 _ATTRIBUTE = {"1": 1, "-1": -1}
 _SPLIT = {"0": 0, "1": 1, "2": 2}
-_PAGE = re.compile(r"\s*<(!doctype|html|head|\?xml)", re.IGNORECASE)
 _WORDS = 40  # characters of the file that a message shows at most
 
 
@@ -72,25 +72,29 @@ def _read(data: bytes, name: str, allowed: dict[str, int], columns: list[str] | 
     values, problems, nameless = rows.result(columns)
     if values.empty:
         reason = next(iter([*problems.values(), *nameless]), "it has no rows")
-        raise UserError(f"{name}: it is not a list of CelebA, or a damaged one: {reason}; replace the file.")
+        raise _invalid(name, reason)
     remarks = [f"{len(nameless)} rows without the name of a picture (the first: {nameless[0]})"] if nameless else []
     if head.says not in (None, len(values) + len(problems)):
-        remarks.append(f"{len(values) + len(problems):,} pictures, where its first line says {head.says:,}")
+        remarks.append(f"{len(values) + len(problems):,} pictures, but its first line says {head.says:,}")
     if rows.repeated:
         remarks.append(f"{rows.repeated:,} rows that repeat another one")
     return Listed(name, values, problems, remarks)
 
 
 def _text(data: bytes, name: str) -> str:
+    if page := page_in(data):
+        raise _invalid(name, page)
     try:
         text = data.decode("utf-8-sig")
     except UnicodeDecodeError:
         text = "\0"
     if "\0" in text:
-        raise UserError(f"{name}: it is not a list of CelebA: it is not text in UTF-8; replace the file.")
-    if _PAGE.match(text):
-        raise UserError(f"{name}: it is not a list of CelebA: it is a web page; replace the file.")
+        raise _invalid(name, "it is not UTF-8 text")
     return text
+
+
+def _invalid(name: str, why: str) -> UserError:
+    return UserError(f"{name}: it is not a valid CelebA list ({why}); replace the file.")
 
 
 class _Head(NamedTuple):
@@ -106,7 +110,7 @@ def _head(lines: list[str], name: str) -> _Head:
     counted = re.fullmatch(r"\s*([0-9]{1,9})\s*", lines[0], re.ASCII) if lines else None
     numbered = list(enumerate(lines, 1))[1 if counted else 0 :]
     if not numbered:
-        raise UserError(f"{name}: it is not a list of CelebA: it has no rows; replace the file.")
+        raise _invalid(name, "it has no rows")
     first = numbered[0][1]
     split = _splitter(first)
     columns = split(first)
@@ -121,13 +125,13 @@ def _head(lines: list[str], name: str) -> _Head:
 def _check_header(header: list[str], columns: list[str], name: str) -> None:
     problem = ""
     if not columns:
-        problem = "no line names the attributes"
+        problem = "no header names the attributes"
     elif header and len(header) != len(columns):
         problem = f"its header names {len(header)} columns after the picture's name, not {len(columns)}"
     elif odd := [c for c in columns if not c.isprintable() or not c or c in (*COLUMNS, *PLACE) or columns.count(c) > 1]:
-        problem = f"its header has a column {odd[0][:_WORDS]!r}, which cannot be, or is there twice"
+        problem = f"the column name {odd[0][:_WORDS]!r} in its header is not allowed or not unique"
     if problem:
-        raise UserError(f"{name}: it is not a list of CelebA: {problem}; replace the file.")
+        raise _invalid(name, problem)
 
 
 def _delimiter(line: str) -> str:

@@ -70,7 +70,7 @@ def square(data: bytes, crop_size: int | None, nc: int) -> Pixels:
     height, width = pixels.shape[:2]
     side = crop_size or min(height, width)
     if side > min(height, width):
-        raise ValueError(f"{width}x{height} is smaller than the crop of {side}")
+        raise ValueError(f"its {width}x{height} pixels are smaller than crop_size: {side}")
     top, left = (height - side) // 2, (width - side) // 2
     return pixels[top : top + side, left : left + side]
 
@@ -134,8 +134,7 @@ def _loaded(data: bytes) -> Image.Image:
     """
     with _named():
         source = Image.open(io.BytesIO(data), formats=FORMATS)
-    if source.width * source.height > _MOST_PIXELS:
-        raise ValueError(f"{source.width}x{source.height} pixels are too many")
+    jpeg.check_size(source.width, source.height, _MOST_PIXELS)
     with _named():
         reason = misread(source) if isinstance(source, TiffImageFile) else ""
     if reason:
@@ -154,7 +153,7 @@ def _named() -> Iterator[None]:
     except MemoryError:
         raise
     except Image.DecompressionBombError:
-        raise ValueError("its pixels are too many") from None
+        raise ValueError(f"it has more than the limit of {_MOST_PIXELS:,} pixels") from None
     except UnidentifiedImageError:  # Pillow's message contains a memory address
         raise _Damaged("it is not a picture in a known format, or damaged at its beginning") from None
     except (OSError, SyntaxError) as error:  # these hold a sentence, others what Python could not do

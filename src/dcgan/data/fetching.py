@@ -31,8 +31,9 @@ from dcgan.system.progress import say, transfer
 
 DRIVE = "https://drive.google.com/uc?id="
 ATTEMPTS = 5  # with 1, 2, 4 and 8 seconds between them
-_PAGE = re.compile(rb"(\xef\xbb\xbf)?(\s|<!--.*?-->)*<(!doctype html|html|head)", re.IGNORECASE | re.DOTALL)
+_PAGE = re.compile(rb"(\xef\xbb\xbf)?(\s|<!--.*?-->)*<(!doctype html|html|head|\?xml)", re.IGNORECASE | re.DOTALL)
 _TITLE = re.compile(rb"<title>\s*([^<]*?)\s*</title>", re.IGNORECASE)
+_HEAD = 4096  # bytes in which the title of a web page is
 _BLOCK = 1 << 16  # bytes; a cut connection loses at most this many
 
 
@@ -128,7 +129,12 @@ def mismatch(path: Path, file: File) -> str | None:
 def web_page(path: Path) -> str | None:
     """Returns words about the web page that a file holds; None if it holds none."""
     with path.open("rb") as opened:
-        head = opened.read(4096)
+        return page_in(opened.read(_HEAD))
+
+
+def page_in(data: bytes) -> str | None:
+    """Returns words about the web page that begins with these bytes; None if none does."""
+    head = data[:_HEAD]
     return f"it is a web page{_title(head)}" if _PAGE.match(head) else None
 
 

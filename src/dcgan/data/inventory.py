@@ -1,7 +1,7 @@
 """Lists the files of a folder: their names, sizes, times and SHA-256s, and why a file is no picture.
 
-Whether a file is a picture is decided by its first bytes, not by its name. Links are followed, and each folder is
-searched once, so that loops end. Nothing is written into the folder.
+Whether a file is a picture is decided by its first bytes, not by its name. Symbolic links are followed, and each folder
+is searched once, so that loops end. Nothing is written into the folder.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ HIDDEN = "it is hidden, or in a hidden folder"
 NO_TEXT = "its name is not UTF-8, which DVC needs; rename it, or use `dcgan data link`"
 EMPTY = "the file is empty"
 NOT_A_PICTURE = "it is not a picture in a known format"
-_AGAIN = "it is a link to a folder that is searched under another name"
+_AGAIN = "it is a symbolic link to a folder that is searched under another name"
 # Endings of pictures. A file with such an ending that is none is named among the unusable pictures, not passed over.
 _ENDINGS = tuple(
     ".jpg .jpeg .jpe .jfif .png .apng .gif .webp .bmp .tif .tiff .avif .heic .heif .hif .jp2 .j2k .ppm .pgm".split()
@@ -56,7 +56,7 @@ class _Search(NamedTuple):
     times: list[int]  # modification times in ns
     problems: list[str]
     searched: set[str]  # real paths of folders
-    links: list[tuple[str, str]]  # names and paths of links to folders
+    links: list[tuple[str, str]]  # names and paths of symbolic links to folders
 
     def add(self, file: str, size: int = 0, mtime_ns: int = 0, problem: str = "") -> None:
         self.files.append(file)
@@ -89,7 +89,7 @@ def look(folder: Path) -> pd.DataFrame:
 
 
 def _search(search: _Search, path: str, prefix: str) -> None:
-    """Searches a folder and all below it, but for links to folders, which are noted."""
+    """Searches a folder and all below it, but for symbolic links to folders, which are noted."""
     waiting = [(path, prefix, os.path.realpath(path))]
     while waiting:
         path, prefix, real = waiting.pop()
@@ -100,7 +100,7 @@ def _search(search: _Search, path: str, prefix: str) -> None:
         try:
             for entry in os.scandir(path):
                 name = prefix + entry.name
-                if entry.name[0] == "." or entry.name.lower() in _LEFT:
+                if is_hidden(entry.name):
                     for found in _hidden(entry, prefix):
                         search.add(found, problem=HIDDEN)
                 elif _is(entry.is_file):
@@ -117,7 +117,7 @@ def _search(search: _Search, path: str, prefix: str) -> None:
 
 
 def _is(kind: Callable[[], bool]) -> bool:
-    """Whether a file is of a kind; not if it is a link to itself."""
+    """Whether a file is of a kind; not if it is a symbolic link to itself."""
     try:
         return kind()
     except OSError:
@@ -131,6 +131,11 @@ def _strange(entry: os.DirEntry[str]) -> str:
     except OSError as error:
         return f"it cannot be read: {error.strerror}"
     return "it is a device, pipe or socket"
+
+
+def is_hidden(name: str) -> bool:
+    """Whether a file or folder of this name is no data: it is hidden, or left by a file manager or a camera."""
+    return name.startswith(".") or name.lower() in _LEFT
 
 
 def _hidden(entry: os.DirEntry[str], prefix: str) -> Iterator[str]:

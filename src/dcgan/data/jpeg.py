@@ -51,6 +51,12 @@ def decode(data: bytes, most_pixels: int) -> Pixels:
     raise ValueError(f"it {kind}: {words[:1].lower()}{words[1:]}")
 
 
+def check_size(width: int, height: int, most_pixels: int) -> None:
+    """Raises ValueError if a picture has more than `most_pixels`."""
+    if height * width > most_pixels:
+        raise ValueError(f"it has {width}x{height} pixels, more than the limit of {most_pixels:,} pixels")
+
+
 class _Warned(Exception):
     """Holds a message of libjpeg."""
 
@@ -64,11 +70,12 @@ def _strictly(data: bytes, most_pixels: int) -> Pixels:
         if not rare:
             raise _Warned(str(error)) from None
         width, height = _size(data)
-    if height * width > most_pixels:
-        raise ValueError(f"{width}x{height} pixels are too many")
+    check_size(width, height, most_pixels)
     most_scans = len(data) // 10  # a scan needs ten bytes; counting takes time
     if most_scans * height * width > _MOST_SCANNED and (scans := data.count(_SCAN)) * height * width > _MOST_SCANNED:
-        raise ValueError(f"{scans} scans of {width}x{height} pixels are too many")
+        raise ValueError(
+            f"it has {scans} scans of {width}x{height} pixels, more than the limit of {_MOST_SCANNED:,} pixels"
+        )
     try:
         if rare:
             return np.array(JpegImageFile(io.BytesIO(data)).convert("RGB"))

@@ -24,11 +24,11 @@ def misread(picture: TiffImageFile) -> str:
     tags = picture.tag_v2
     bits = max(tags.get(BITSPERSAMPLE, (1,)))
     if tags.get(_KIND_OF_PAGE, 0) & 1:
-        return "its first page is the preview of another picture, as in raw files: convert it to a common format"
+        return "its first page is the preview of another picture, as in raw files; convert it to a common format"
     if bits > 8 and tags.get(PLANAR_CONFIGURATION, 1) != 1 and len(picture.getbands()) > 1:
-        return f"its bands of {bits} bits are stored one after the other: {_ASK}"
+        return f"its {bits}-bit channels are stored in separate planes; {_ASK}"
     if bits < 32 and 2 in tags.get(SAMPLEFORMAT, (1,)):
-        return f"its levels are signed: {_ASK}"
+        return f"its values are signed integers; {_ASK}"
     return ""
 
 
@@ -68,4 +68,4 @@ def _from_32_bits(levels: npt.NDArray[Any]) -> npt.NDArray[np.uint8]:
         return np.rint(levels).astype(np.uint8)
     if levels.dtype == np.uint32 and high >= 1 << 24:
         return (levels >> 24).astype(np.uint8)
-    raise ValueError(f"its levels run from {low:g} to {high:g}: {_ASK}")
+    raise ValueError(f"its 32-bit values, from {low:g} to {high:g}, are in no known range; {_ASK}")

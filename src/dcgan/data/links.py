@@ -20,7 +20,7 @@ from dcgan.system.files import atomic, write_json
 from dcgan.system.project_files import DOWNLOADS, FOLDER, LINK, LINKS
 
 DATASETS = ("celeba", "folder")  # those that a linked folder can hold
-_SHOWN = 3  # changed files that a message names
+_SHOWN = 3  # files of each kind of change that a message names
 
 
 class Linked(NamedTuple):
@@ -61,7 +61,7 @@ def link(root: Path, folder: Path | None) -> Linked:
     """
     before = read_link(root)
     if folder is None and not before.folder:
-        raise UserError(f"{LINK}: no folder is linked; name one with `dcgan data link FOLDER`.")
+        raise UserError(f"{LINK}: no folder is linked; link one with `dcgan data link FOLDER`.")
     folder = Path(os.path.normpath((folder or Path(before.folder)).absolute()))
     _check(root, folder)
     inventory = _inventory(root, before)
@@ -69,7 +69,7 @@ def link(root: Path, folder: Path | None) -> Linked:
     files = take_in(folder, known, _look(folder))
     pictures = int((files["problem"] == "").sum())
     if not pictures and not files["file"].str.lower().str.endswith(".zip").any():
-        raise UserError(f"{folder}: it holds no pictures among its {len(files):,} files; name another folder.")
+        raise UserError(f"{folder}: none of its {len(files):,} files is a picture; link another folder.")
     now = Link(str(folder), pictures, len(files), digest(files))
     _save(root, now, files)
     if now != before:
@@ -83,7 +83,7 @@ def unlink(root: Path) -> None:
 
 
 def check_own_folder(root: Path) -> None:
-    """Checks that data/folder is no link.
+    """Checks that data/folder is not a symbolic link.
 
     Raises:
         UserError: it is one; the copies that `dvc exp run` makes of git's files would go through it.
@@ -91,7 +91,7 @@ def check_own_folder(root: Path) -> None:
     if (root / FOLDER).is_symlink():
         target = (root / FOLDER).resolve()
         raise UserError(
-            f"{FOLDER}: it is a link to {target}, into which git and DVC would write; type "
+            f"{FOLDER}: it is a symbolic link to {target}, into which git and DVC would write; type "
             f"`rm {FOLDER} && git checkout {FOLDER} && dcgan data link {shlex.quote(str(target))}`."
         )
 
@@ -110,7 +110,7 @@ def look_over(root: Path, main: Path) -> Linked | None:
         return None
     folder, inventory = Path(link.folder), _inventory(main, link)
     if not inventory.is_file():
-        raise UserError(f"{LINK}: the list of the files in {folder} is missing here; write it with `dcgan data link`.")
+        raise UserError(f"{LINK}: the list of the files in {folder} is missing here; create it with `dcgan data link`.")
     known, found = pd.read_parquet(inventory), _look(folder)
     hidden = known["problem"] == HIDDEN
     shown, found = known[~hidden].reset_index(drop=True), found[found["problem"] != HIDDEN].reset_index(drop=True)
@@ -118,24 +118,31 @@ def look_over(root: Path, main: Path) -> Linked | None:
         return Linked(folder, known)
     now = take_in(folder, shown, found[found["file"].isin(shown["file"])].reset_index(drop=True))
     if changes := _changes(shown, now, found):
-        more = f" and {len(changes) - _SHOWN:,} more" if len(changes) > _SHOWN else ""
         raise UserError(
-            f"{folder}: it has changed since it was linked ({', '.join(changes[:_SHOWN])}{more}); "
-            "run `dcgan data link` to take that in, then `dvc repro`."
+            f"{folder}: the folder has changed since it was linked: {changes}; "
+            "run `dcgan data link` to use it as it is now, then `dvc repro`."
         )
     files = pd.concat([known[hidden], now]).sort_values("file", ignore_index=True)
     _save(main, link, files)  # files were touched, and shall not be read again the next time
     return Linked(folder, files)
 
 
-def _changes(shown: pd.DataFrame, now: pd.DataFrame, found: pd.DataFrame) -> list[str]:
-    """What was removed, changed or added, file by file."""
+def _changes(shown: pd.DataFrame, now: pd.DataFrame, found: pd.DataFrame) -> str:
+    """How many files were removed, modified and added, with the first of each kind; empty if none was."""
     gone = shown["file"][~shown["file"].isin(now["file"])]
     both = shown.merge(now, on="file", suffixes=("", "_now"))
     differ = (both["sha256"] != both["sha256_now"]) | (both["problem"] != both["problem_now"])
     new = found["file"][~found["file"].isin(shown["file"])]
-    kinds = (gone, "has gone"), (both["file"][differ], "has changed"), (new, "is new")
-    return [f"{file} {how}" for files, how in kinds for file in files]
+    kinds = {"removed": gone, "modified": both["file"][differ], "added": new}
+    return ", ".join(
+        f"{len(files):,} {'file' if len(files) == 1 else 'files'} {how} ({_first(files)})"
+        for how, files in kinds.items()
+        if len(files)
+    )
+
+
+def _first(files: pd.Series[str]) -> str:
+    return ", ".join([*files[:_SHOWN], *["..."] * (len(files) > _SHOWN)])
 
 
 def _inventory(main: Path, link: Link) -> Path:
@@ -152,7 +159,7 @@ def _look(folder: Path) -> pd.DataFrame:
         return look(folder)
     except OSError as error:
         raise UserError(
-            f"{folder}: the linked folder cannot be read: {error.strerror}; make it accessible, or name another with "
+            f"{folder}: the linked folder cannot be read: {error.strerror}; make it accessible, or link another with "
             "`dcgan data link FOLDER`."
         ) from None
 
@@ -166,12 +173,12 @@ def _check(root: Path, folder: Path) -> None:
     elif not folder.is_dir():
         problem = "it is not a folder"
     elif in_data or project.is_relative_to(real):
-        problem = "it belongs to this project, or holds it"
+        problem = "it is inside this project, or contains it"
     elif not str(folder).isprintable():
-        problem = f"its path {str(folder)!a} is not plain text"
+        problem = f"its path {str(folder)!a} contains characters that cannot be printed"
     else:
         return
-    raise UserError(f"{folder}: {problem}; name a folder of pictures outside of the project, or in {DOWNLOADS}.")
+    raise UserError(f"{folder}: {problem}; link a folder of pictures outside of the project, or in {DOWNLOADS}.")
 
 
 def write_list(path: Path, linked: Linked | None) -> None:

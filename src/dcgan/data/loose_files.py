@@ -33,12 +33,12 @@ class LooseFiles:
         path = Path(as_path(self._folder, name))
         try:
             if (size := path.stat().st_size) > MOST_BYTES:
-                raise ValueError(f"{size:,} bytes are too many")
+                raise ValueError(f"it has {size:,} bytes, more than the limit of {MOST_BYTES:,} bytes")
             data = path.read_bytes()
         except FileNotFoundError:
-            raise changed(path, "it has gone") from None
+            raise changed(path, "it has been removed") from None
         except OSError as error:
-            raise changed(path, f"it cannot be read any more ({error.strerror})") from None
+            raise changed(path, f"it has become unreadable ({error.strerror})") from None
         if hashlib.sha256(data).hexdigest() != self._hashes[name]:
             raise changed(path, "it has changed")
         return data

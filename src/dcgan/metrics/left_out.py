@@ -16,18 +16,18 @@ def left_out(metrics: Mapping[str, Any]) -> list[str]:
     scores = {"the kernel distance": kernel.LEAST, "precision, recall, density and coverage": neighbours.LEAST}
     if metrics["reference_count"] is None:
         what = ", ".join(["the distance", *scores])
-        missing.append(f"{what}: fid_split: {split} has fewer than 2 faces in this data set; set fid_split: all")
+        missing.append(f"{what}, since the split {split} has fewer than 2 faces; set `fid_split: all`")
     else:
         missing += [
-            f"{what}: {least} faces a side are needed, and there are {made} generated ones and {real} real ones"
+            f"{what}, since there are {made} generated and {real} real faces, and {least} of each are needed"
             for what, least in scores.items()
             if min(made, real) < least
         ]
     if metrics["floor_count"] is None:
-        missing.append("the floor and memorisation: the test split has fewer than 2 faces")
+        missing.append("the floor and memorisation, since the test split has fewer than 2 faces")
         return missing
     if f"{distance_name(metrics)}_floor" not in metrics:
-        missing.append("the floor: the train split has fewer than 2 faces")
+        missing.append("the floor, since the train split has fewer than 2 faces")
     if "memorisation" not in metrics:
-        missing.append("memorisation: the test faces were trained on (train_split: all)")
+        missing.append("memorisation, since the test faces were trained on (`train_split: all`)")
     return missing

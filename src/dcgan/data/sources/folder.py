@@ -38,11 +38,14 @@ def write_inventory(folder: Path, inventory: Path) -> None:
     if pictures.empty:
         raise UserError(
             f"dataset: folder needs pictures in {folder}, but there are none; put files there (JPEG, PNG, HEIC, ...), "
-            "or name another folder with `dcgan data link FOLDER`."
+            "or link another folder with `dcgan data link FOLDER`."
         )
     within = {str(parent) for name in pictures for parent in PurePosixPath(name).parents}
     if linked := sorted(name for name in within if (folder / name).is_symlink()):
-        say(f"{folder / linked[0]}: it is a link, in which DVC sees no changes; `dcgan data link FOLDER` sees them.")
+        say(
+            f"{folder / linked[0]}: it is a symbolic link, and DVC does not notice changes in its target; "
+            "use `dcgan data link FOLDER` instead."
+        )
     files.loc[~is_listed(files), "sha256"] = ""  # what is no picture may change
     with atomic(inventory) as temporary:
         files.to_parquet(temporary, index=False)
