@@ -439,7 +439,7 @@ def own_pictures(root: Path) -> Path:
         (root / name).parent.mkdir(parents=True, exist_ok=True)
         form = {"jpg": "JPEG", "tiff": "TIFF"}.get(name.rpartition(".")[2].lower(), name.rpartition(".")[2])
         (root / name).write_bytes(encoded(form, i))
-    (root / "README.md").write_text("a note")
+    (root / ".gitkeep").touch()
     (root / "table.csv").write_text("1")
     return root
 
@@ -460,11 +460,11 @@ def test_the_inventory_lists_pictures_with_their_hashes(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("change", ["content", "name", "more", "fewer"])
-def test_a_changed_picture_changes_the_inventory_and_a_note_does_not(tmp_path: Path, change: str) -> None:
+def test_a_changed_picture_changes_the_inventory_and_no_other_file_does(tmp_path: Path, change: str) -> None:
     pictures, inventory = own_pictures(tmp_path / "folder"), tmp_path / "folder.parquet"
     folder.write_inventory(pictures, inventory)
     before = inventory.read_bytes()
-    (pictures / "README.md").write_text("another note")
+    (pictures / ".gitkeep").write_text("changed")
     (pictures / "table.csv").write_text("another table")
     folder.write_inventory(pictures, inventory)
     assert inventory.read_bytes() == before
@@ -488,7 +488,7 @@ def test_another_data_set_has_an_empty_inventory(tmp_path: Path) -> None:
 
 def test_a_folder_without_pictures_is_named(tmp_path: Path) -> None:
     (tmp_path / "folder").mkdir()
-    (tmp_path / "folder" / "README.md").write_text("a note")
+    (tmp_path / "folder" / ".gitkeep").touch()
     with pytest.raises(UserError, match=r"folder needs pictures in .*folder.*PNG"):
         folder.write_inventory(tmp_path / "folder", tmp_path / "folder.parquet")
     assert not (tmp_path / "folder.parquet").exists()

@@ -31,7 +31,7 @@ def write_inventory(folder: Path, inventory: Path) -> None:
         UserError: the folder holds no pictures.
     """
     files = take_in(folder)[["file", "sha256", "problem"]]
-    files = files[files["file"] != "README.md"].reset_index(drop=True)  # the project's own
+    files = files[files["file"] != ".gitkeep"].reset_index(drop=True)  # the project's own
     no_text = [not is_text(folder, name) for name in files["file"]]
     files.loc[no_text, ["sha256", "problem"]] = ["", NO_TEXT]  # DVC cannot hash it and .dvcignore leaves it out
     pictures = files["file"][files["problem"] == ""]
