@@ -17,6 +17,7 @@ from dcgan.tracking.trainings import known_trainings
 from dcgan.tracking.unlogged import unlogged
 from dcgan.training import abandoned
 from pipeline.support.dvc_working import abandoned_copies, temporary_files
+from pipeline.support.old_lists import old_lists
 from pipeline.support.resumable import how_to_resume, seekers
 from pipeline.support.stage import MAIN_ROOT, run
 from pipeline.support.unused_cache import unused_cache
@@ -56,6 +57,7 @@ def _leftovers(days: float, given_up: list[str]) -> Iterator[Leftover]:
     yield from deleted(MAIN_ROOT, days)
     yield from unused_cache(MAIN_ROOT, days)
     yield from abandoned_copies(MAIN_ROOT, days)
+    yield from old_lists(MAIN_ROOT, days)
     yield from temporary_files(MAIN_ROOT, days)
 
 

@@ -20,7 +20,8 @@ from dcgan.tracking.run_folder import SPOOL
 QUEUED, FAILED = "refs/exps/celery/stash", "refs/exps/celery/failed"  # experiments in DVC's queue, in the reflog
 STASHES = ("refs/stash", QUEUED, FAILED)
 
-_WRITTEN = ("", "data", "data/downloads", "models", "reports", "reports/lineage")  # folders that stages write into
+# Folders that stages and commands write into.
+_WRITTEN = ("", "data", "data/downloads", "data/links", "models", "reports", "reports/lineage")
 
 
 def working(folder: Path) -> bool:

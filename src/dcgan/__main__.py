@@ -25,6 +25,7 @@ _CLEANED = """what is listed, if it has not changed for 30 days (--older-than):
   runs and models  that were deleted in MLflow, unless a registered model, an evaluation or
                    a checkpoint needs them
   DVC's cache      as `dvc gc --workspace --all-commits --all-experiments`
+  data/links       lists of linked folders that data/link.json does not name any more
   leftovers        of killed processes: copies of the project, and temporary files
 Runs that are not logged to MLflow yet are only removed with --give-up. Other stores, remotes
 and a cache outside of the project are not touched."""

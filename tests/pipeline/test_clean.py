@@ -147,6 +147,19 @@ def test_what_is_referred_to_stays_and_can_be_restored(project: Project) -> None
     assert (project.folder.parent / "ran").read_text() == ran + "ran\n"
 
 
+def test_the_list_of_a_linked_folder_goes_when_nothing_names_it(project: Project) -> None:
+    lists, link = project.folder / "data" / "links", project.folder / "data" / "link.json"
+    lists.mkdir(exist_ok=True)
+    for name in "abc":
+        link.write_text(json.dumps({"folder": "/own", "pictures": 1, "files": 1, "sha256": name * 64}))
+        (lists / f"{name * 64}.parquet").write_bytes(b"a list")
+        if name == "a":
+            project.run("dvc", "exp", "run", "--queue", "--name", "linked", "-S", "lr=0.6", check=True)
+    assert "data/links" not in lines(clean(project))
+    assert lines(clean(project, "--older-than", "0", "--remove"))["data/links"][0] == "removed"
+    assert {path.stem[0] for path in lists.iterdir()} == {"a", "c"}
+
+
 def test_a_wrong_option_is_one_sentence(project: Project) -> None:
     for words, sentence in (
         (("--older-than", "-1"), "--older-than: -1 is not allowed; give a number of days of at least 0."),
