@@ -167,13 +167,13 @@ def rewritten(path: Path) -> None:
 
 
 CHANGES: dict[str, Callable[[Path], object]] = {
-    r"1 file modified \(1/1.png\)": lambda own: rewritten(own / "1" / "1.png"),
-    r"1 file removed \(1/1.png\)": lambda own: (own / "1" / "1.png").unlink(),
-    r"1 file added \(1/x.png\)": lambda own: (own / "1" / "x.png").write_bytes(picture(99)),
-    r"10 files removed \(1/1.png, 1/10.png, 1/13.png, ...\), 10 files added \(3/1.png, ": lambda own: (
-        own / "1"
-    ).rename(own / "3"),
-    r"1 file added \(notes\)": lambda own: (own / "notes").write_text("x"),
+    "1 file modified: 1/1.png": lambda own: rewritten(own / "1" / "1.png"),
+    "1 file removed: 1/1.png": lambda own: (own / "1" / "1.png").unlink(),
+    "1 file added: 1/x.png": lambda own: (own / "1" / "x.png").write_bytes(picture(99)),
+    "10 files removed: 1/1.png, 1/10.png, 1/13.png, ...; 10 files added: 3/1.png, 3/10.png, 3/13.png, ...": (
+        lambda own: (own / "1").rename(own / "3")
+    ),
+    "1 file added: notes": lambda own: (own / "notes").write_text("x"),
 }
 
 
@@ -184,7 +184,7 @@ def test_what_changed_is_named_until_it_is_taken_in(project: Path, own: Path, ch
     (own / ".a hidden file").write_text("changes nothing")
     links.look_over(project, project)
     CHANGES[change](own)
-    with pytest.raises(UserError, match=rf"own: the folder has changed since it was linked: {change}.*; run `dcgan"):
+    with pytest.raises(UserError, match=rf"own: the folder has changed since it was linked \({change}\); .*`dcgan"):
         links.look_over(project, project)
     links.link(project, None)
     assert (project / LINK).read_bytes() != before
@@ -279,10 +279,6 @@ def test_a_mistake_is_named_and_changes_nothing(project: Path, own: Path) -> Non
         with pytest.raises(UserError, match=sentence):
             links.link(project, path)
     assert (project / LINK).read_bytes() == before
-    for path in (project / LINKS).iterdir():
-        path.unlink()
-    with pytest.raises(UserError, match=r"list of the files in .* is missing here; create it with `dcgan data link`"):
-        links.look_over(project, project)
     own.rename(own.with_name("away"))
     with pytest.raises(UserError, match="there is no such folder"):
         links.link(project, None)
@@ -291,6 +287,19 @@ def test_a_mistake_is_named_and_changes_nothing(project: Path, own: Path) -> Non
         links.look_over(project, project)
     links.unlink(project)
     assert links.look_over(project, project) is None
+
+
+def test_a_list_that_is_missing_is_written_again_if_the_folder_is_as_it_was(project: Path, own: Path) -> None:
+    known = links.link(project, own).files
+    (inventory,) = (project / LINKS).iterdir()
+    inventory.unlink()
+    linked = links.look_over(project, project)
+    assert linked and linked.files.equals(known) and inventory.is_file()
+    inventory.unlink()
+    rewritten(own / "1" / "1.png")
+    with pytest.raises(UserError, match=r"own: the folder has changed since it was linked \(which files is not known"):
+        links.look_over(project, project)
+    assert not inventory.exists()
 
 
 def test_a_folder_among_the_downloads_can_be_linked(project: Path, own: Path) -> None:

@@ -103,14 +103,18 @@ def look_over(root: Path, main: Path) -> Linked | None:
         main: the main project, which holds the list of the files, if `root` is a copy of it.
 
     Raises:
-        UserError: a file in the folder was changed, added or removed since it was linked, or the list is missing.
+        UserError: a file in the folder was changed, added or removed since it was linked.
     """
     link = read_link(root)
     if not link.folder:
         return None
     folder, inventory = Path(link.folder), _inventory(main, link)
-    if not inventory.is_file():
-        raise UserError(f"{LINK}: the list of the files in {folder} is missing here; create it with `dcgan data link`.")
+    if not inventory.is_file():  # in a clone, or removed by `dcgan clean`
+        files = take_in(folder, found=_look(folder))
+        if digest(files) != link.sha256:
+            raise _changed(folder, "which files is not known, since their list is not in this project")
+        _save(main, link, files)
+        return Linked(folder, files)
     known, found = pd.read_parquet(inventory), _look(folder)
     hidden = known["problem"] == HIDDEN
     shown, found = known[~hidden].reset_index(drop=True), found[found["problem"] != HIDDEN].reset_index(drop=True)
@@ -118,13 +122,17 @@ def look_over(root: Path, main: Path) -> Linked | None:
         return Linked(folder, known)
     now = take_in(folder, shown, found[found["file"].isin(shown["file"])].reset_index(drop=True))
     if changes := _changes(shown, now, found):
-        raise UserError(
-            f"{folder}: the folder has changed since it was linked: {changes}; "
-            "run `dcgan data link` to use it as it is now, then `dvc repro`."
-        )
+        raise _changed(folder, changes)
     files = pd.concat([known[hidden], now]).sort_values("file", ignore_index=True)
     _save(main, link, files)  # files were touched, and shall not be read again the next time
     return Linked(folder, files)
+
+
+def _changed(folder: Path, how: str) -> UserError:
+    return UserError(
+        f"{folder}: the folder has changed since it was linked ({how}); restore its files, or run `dcgan data link` to "
+        "use them as they are now, then `dvc repro`."
+    )
 
 
 def _changes(shown: pd.DataFrame, now: pd.DataFrame, found: pd.DataFrame) -> str:
@@ -134,8 +142,8 @@ def _changes(shown: pd.DataFrame, now: pd.DataFrame, found: pd.DataFrame) -> str
     differ = (both["sha256"] != both["sha256_now"]) | (both["problem"] != both["problem_now"])
     new = found["file"][~found["file"].isin(shown["file"])]
     kinds = {"removed": gone, "modified": both["file"][differ], "added": new}
-    return ", ".join(
-        f"{len(files):,} {'file' if len(files) == 1 else 'files'} {how} ({_first(files)})"
+    return "; ".join(
+        f"{len(files):,} {'file' if len(files) == 1 else 'files'} {how}: {_first(files)}"
         for how, files in kinds.items()
         if len(files)
     )
