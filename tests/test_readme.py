@@ -5,12 +5,18 @@ from __future__ import annotations
 import hashlib
 import json
 import re
+import textwrap
+from pathlib import Path
+from typing import Any
 
 import pytest
+import torch
 import yaml
 from project import ROOT
 
 from dcgan import params
+from dcgan.networks import Settings, build, save
+from dcgan.sampling import random_state
 
 DOCS = sorted((ROOT / "docs").glob("*.md"))
 README = (ROOT / "README.md").read_text()
@@ -63,6 +69,16 @@ def test_the_numbers_are_those_of_the_metrics() -> None:
 def test_the_default_run_is_far_better_than_none() -> None:
     for other in ("frechet_distance_untrained", "frechet_distance_grey"):
         assert METRICS["frechet_distance"] < 0.75 * METRICS[other]
+
+
+def test_the_lines_that_load_a_generator_do(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    small = Settings(nz=4, ngf=2, ndf=2)
+    save(tmp_path / "models" / "generator.safetensors", build(small, random_state(1, "x"))[0], small, {})
+    monkeypatch.chdir(tmp_path)
+    (lines,) = re.findall(r"### The generator in Python\n\n((?:    .*\n)+)", README)
+    names: dict[str, Any] = {}
+    exec(textwrap.dedent(lines), names)
+    assert names["faces"].shape == (64, 64, 64, 3) and names["faces"].dtype == torch.uint8
 
 
 def test_every_preset_and_target_is_described() -> None:
