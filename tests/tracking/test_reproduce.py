@@ -13,9 +13,10 @@ import pytest
 from mlflow import MlflowClient
 from mlflow.entities import Metric
 
+from dcgan.data import links
 from dcgan.system.errors import UserError
 from dcgan.system.files import sha256
-from dcgan.system.project_files import GENERATOR, METRICS
+from dcgan.system.project_files import GENERATOR, LINKS, METRICS
 from dcgan.tracking import reproduce
 from dcgan.tracking.connection import connect
 from dcgan.tracking.repository import commit, git, uncommitted
@@ -161,6 +162,34 @@ def test_files_that_are_neither_in_git_nor_made_by_a_stage_come_along(root: Path
             assert there == {"README.md", "deeper", "file", "a link to a file"}
             for file in ("deeper/file", "a link to a file"):
                 assert (folder / "data" / name / file).read_text() == name
+
+
+LOOK = """
+from pathlib import Path
+from dcgan.data import links
+assert links.look_over(Path(), Path())
+"""
+
+
+def test_a_linked_folder_is_read_where_it_is(root: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    own = root.parent / "own"
+    own.mkdir()
+    (own / "a.png").write_bytes(b"\x89PNG\r\n\x1a\n")
+    (root / "data").mkdir()
+    links.link(root, own)
+    (root / "look.py").write_text(LOOK)
+    (root / "dvc.yaml").write_text(f"{PIPELINE}  look:\n    cmd: python look.py\n    deps: [data/link.json]\n")
+    git(root, "add", "data/link.json", "look.py", "dvc.yaml")
+    git(root, "commit", "-q", "-m", "a linked folder")
+    plan = reproduce.plan(root, a_run(root))
+    assert plan.lent == [LINKS]
+    shutil.rmtree(root / LINKS)  # as `dcgan clean` does in the end
+    reproduce.go(plan)
+    links.link(root, None)
+    (own / "a.png").write_bytes(b"\x89PNG\r\n\x1a\n another")
+    with pytest.raises(UserError, match="its error is above"):
+        reproduce.go(reproduce.plan(root, plan.run.info.run_id, root.parent / "changed"))
+    assert "own: the folder has changed since it was linked (1 file modified: a.png)" in capfd.readouterr().err
 
 
 def test_what_differed_later_than_a_clean_run_is_not_applied(root: Path) -> None:
