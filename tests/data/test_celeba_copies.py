@@ -174,7 +174,7 @@ ROW = "000003.jpg,1,-1,-1\n"
 SENTENCES: dict[str, tuple[Fault, str]] = {
     "a list without rows": (edited(ATTRIBUTES, lambda text: text.splitlines()[0]), "attr_celeba.csv: .*it has no rows"),
     "an empty list": (written(PARTITION, b""), r"list_eval_partition\.csv: .*it has no rows"),
-    "a page as a list": (written(PARTITION, PAGE), r"list_eval_partition\.csv: .*it is a web page"),
+    "a page as a list": (written(PARTITION, PAGE), r"it is not a valid CelebA list \(it is a web page titled"),
     "a page as the zip": (only(celeba.ARCHIVE, PAGE), "img_align_celeba.zip cannot be read: it is a web page titled"),
     "a damaged zip": (only("a.zip", zipped({"000001.jpg": b""})[:-9]), "a.zip cannot be read: it is not a valid zip"),
     "half the folder": (without(*range(1, 7)), "max_bad_fraction: 6 of 12 pictures .*000001.jpg: it is not in "),

@@ -10,7 +10,7 @@ from dcgan.commands.common import add_command, project_root
 
 _MORE = """words:
   link FOLDER  use the pictures of this folder, wherever it is; nothing is written into it
-  link         look the linked folder over again, and take in what was added, changed or removed
+  link         list the linked folder again, after files were added, modified or removed
   unlink       use data/folder again
 
 The pictures are used with `dataset: folder`, a copy of CelebA also with `dataset: celeba`."""
