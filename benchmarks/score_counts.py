@@ -43,9 +43,10 @@ def table(real: Features, made: Features, draws: int) -> None:
             rows["real"].append(measured(a[:count], a[count : 2 * count], others))
             rows["generated"].append(measured(b[:count], a[:count], a[-REFERENCE:]))
         for what, values in rows.items():
-            pairs = zip(np.mean(values, axis=0), np.std(values, axis=0, ddof=1), strict=True)
-            cells = [f"{mean:.3g} ± {deviation:.2g}" if np.isfinite(mean) else "" for mean, deviation in pairs]
-            print(f"| {count} | {what} | {' | '.join(cells)} |", flush=True)
+            means, deviations = np.mean(values, axis=0), np.std(values, axis=0, ddof=1)
+            digits = [3] * (len(means) - 1) + [0]
+            cells = [f"{m:.{d}f} ± {s:.{d}f}" for m, s, d in zip(means, deviations, digits, strict=True)]
+            print(f"| {count} | {what} | {' | '.join(cells)} |".replace("nan ± nan", ""), flush=True)
 
 
 def main() -> None:
