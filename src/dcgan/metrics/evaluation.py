@@ -67,12 +67,10 @@ def evaluate(
 
     The Frechet distance is that of the first draw; `_mean` and `_std` are over `repeats` draws. Two baselines are
     `_untrained` and `_grey`, of an untrained generator and of grey pictures, which a trained generator must undercut.
-    `_floor`, of every metric, is its value for real faces in the place of the generated ones (`floors.splits` says
-    which), about what a perfect generator would have. The Frechet distance's floor uses at most `samples` of them, and
-    `_at_floor_count` is the generator's distance with as many. The other scores use the same number of features on
-    both sides, at most 10,000, for their floors too. What there are too few faces for is left out, as
-    `left_out.left_out` says. The distances are called `fid` and `kid` only for pytorch-fid's Inception with its
-    published weights.
+    The `_floor` of a metric is its value for real faces in the place of the generated ones. That of the Frechet
+    distance uses at most `samples` of them, and `_at_floor_count` is the generator's distance with as many. What there
+    are too few faces for is left out, as `left_out.left_out` says. The distances are called `fid` and `kid` only for
+    pytorch-fid's Inception with its published weights.
 
     Args:
         training: the faces that the generator was trained on, to search for copies.
@@ -107,8 +105,7 @@ def evaluate(
         "samples": samples,
         "repeats": repeats,
         "untrained_samples": drawn.untrained.count,
-        **_counts(split, real, floor),
-        "scores_count": scores.equal_count(features, real, floor),
+        **_counts(split, real, floor, features),
         "seed": seed,
         "image_size": generator.settings.image_size,
         "nc": generator.settings.nc,
@@ -180,7 +177,7 @@ def _described(network: FeatureNetwork) -> dict[str, str]:
     }
 
 
-def _counts(split: str, real: Reference | None, floor: floors.Floor | None) -> dict[str, Any]:
+def _counts(split: str, real: Reference | None, floor: floors.Floor | None, features: Features) -> dict[str, Any]:
     """Returns the splits and the numbers of their faces, for the protocol; None: too few for a distance."""
     floor_split, floor_reference = floors.splits(split)
     return {
@@ -189,6 +186,7 @@ def _counts(split: str, real: Reference | None, floor: floors.Floor | None) -> d
         "floor_split": floor_split,
         "floor_reference": floor_reference,
         "floor_count": floor.faces.statistics.count if floor else None,
+        "scores_count": scores.equal_count(features, real, floor),
     }
 
 
