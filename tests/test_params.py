@@ -53,6 +53,14 @@ def test_a_crop_that_would_refuse_every_picture_is_named(changed: dict[str, obje
     params.validate(AVATARS | {"refuse_enlarged": True})
 
 
+@pytest.mark.parametrize("split", ["valid", "test"])
+def test_a_reference_of_too_few_drawn_faces_is_named(split: str) -> None:
+    small = AVATARS | {"batch_size": 4, "fid_split": split}
+    assert params.validate(small | {"dataset_size": 20}).fid_split == split
+    with pytest.raises(UserError, match=f"fid_split: {split} has 1 pictures with dataset_size: 10, .* train or all"):
+        params.validate(small | {"dataset_size": 10})
+
+
 def test_several_mistakes_are_told_together() -> None:
     with pytest.raises(UserError) as error:
         params.validate(AVATARS | {"lr": -1, "loss": "no_such_loss", "dropout": 0.5})

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from dcgan.metrics.names import SETTINGS, distance_name
+from dcgan.metrics.names import COUNTS, SETTINGS, distance_name
 from dcgan.system.files import sha256
 from dcgan.system.project_files import GENERATOR, METRICS, NEIGHBOURS, REPORTS
 from dcgan.tracking.run import Run, harmless
@@ -54,6 +54,7 @@ def describe_evaluation(stage: str) -> None:
     with new_run(identity, tags, settings).open() as run:
         run.artifact(NEIGHBOURS.name, NEIGHBOURS)
         run.metrics(0, {key: value for key, value in metrics.items() if isinstance(value, float)})
+        run.metrics(0, {key: float(metrics[key] or 0) for key in COUNTS})
         if distance_name(metrics) in metrics:  # otherwise there were too few faces, and no version to compare
             run.describe(registered=model_version(metrics))
         describe_lineage(run, stage)

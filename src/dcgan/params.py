@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     Dataset = str
 else:
     Dataset = Literal[DATASETS]
-Split = Literal["train", "all", "test"]
+Split = Literal["train", "valid", "test", "all"]
 Precision = Literal["auto", "fp32", "bf16"]
 T = TypeVar("T")
 
@@ -161,9 +161,10 @@ _DRAWN = {"avatars"}
 _SOURCE_SIDE = {"avatars": 178, "celeba": 178, "cifar10": 32}
 
 
-def avatars_split(size: int) -> tuple[int, int]:
-    """Returns how many of `size` avatars are for training and for testing: 80 % and 10 %, about as in CelebA."""
-    return math.ceil(0.8 * size), size - math.ceil(0.9 * size)
+def avatars_splits(size: int) -> dict[str, int]:
+    """Returns how many of `size` avatars are in each split: 80 %, 10 % and 10 %, about as in CelebA."""
+    train, known = math.ceil(0.8 * size), math.ceil(0.9 * size)
+    return {"train": train, "valid": known - train, "test": size - known, "all": size}
 
 
 def validate(values: Any, file: str = "params.yaml") -> Params:
@@ -227,16 +228,16 @@ def _impossible_combination(p: Params) -> str | None:
             "lower batch_size or raise dataset_size."
         )
     if p.dataset == "avatars" and p.dataset_size is not None:
-        train, test = avatars_split(p.dataset_size)
-        if p.train_split == "train" and p.batch_size > train:
+        counts = avatars_splits(p.dataset_size)
+        if p.train_split == "train" and p.batch_size > counts["train"]:
             return (
-                f"batch_size: {p.batch_size} is more than the {train} training pictures that "
+                f"batch_size: {p.batch_size} is more than the {counts['train']} training pictures that "
                 f"dataset_size: {p.dataset_size} gives; lower batch_size or raise dataset_size."
             )
-        if p.fid_split == "test" and test < 2:
+        if counts[p.fid_split] < 2:
             return (
-                f"fid_split: test has {test} pictures with dataset_size: {p.dataset_size}, but a distance needs 2; "
-                "give train or all."
+                f"fid_split: {p.fid_split} has {counts[p.fid_split]} pictures with dataset_size: {p.dataset_size}, but "
+                "a distance needs 2; give train or all."
             )
     side = _SOURCE_SIDE.get(p.dataset)
     if side and p.crop_size and p.crop_size > side:

@@ -25,12 +25,13 @@ from torch import Tensor, nn
 from dcgan import networks
 from dcgan.data import images
 from dcgan.data.fetching import File, Patience
-from dcgan.metrics import evaluation, feature_networks, kernel, neighbours, reference, weights
+from dcgan.metrics import evaluation, feature_networks, kernel, neighbours, reference, scores, weights
 from dcgan.metrics.collecting import collect, of_faces
 from dcgan.metrics.feature_networks import FeatureNetwork
 from dcgan.metrics.frechet import Moments, Statistics, frechet_distance, merge
 from dcgan.metrics.left_out import left_out
 from dcgan.metrics.quick import quick_distance
+from dcgan.metrics.reference import References
 from dcgan.sampling import draw_latents, generated, random_state
 from dcgan.system.choices import FidNetwork
 from dcgan.system.errors import UserError
@@ -541,6 +542,20 @@ def test_what_is_compared_of_all_splits_is_an_even_choice(
     assert 68 < of_train < 92  # 80 are expected
 
 
+def test_a_reference_of_some_faces_is_that_of_random_ones(
+    tmp_path: Path, faces: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    load = reference.load(write_reference(tmp_path / "a", faces, *SPLITS), stub())
+    whole, some, enough = load("train"), load("train", 50), load("train", 192)
+    assert whole is not None and some is not None and enough is not None
+    assert_close(some.statistics, moments(whole.features[:50]))
+    assert np.array_equal(some.features, whole.features[:50])
+    assert enough.statistics.count == 192 and np.array_equal(enough.statistics.mean, whole.statistics.mean)
+    monkeypatch.setattr(reference, "COMPARED", 20)
+    fewer = load("train", 50)
+    assert fewer is not None and fewer.statistics.count == 50 and len(fewer.features) == 20
+
+
 def test_a_split_that_has_too_few_faces_counts_among_all_alone(tmp_path: Path, faces: Path) -> None:
     three = np.asarray(images.open_faces(faces, "train"))[:3]
     parts = {"train": three[:0], "valid": three[:1], "test": three[1:]}
@@ -578,16 +593,13 @@ def generator() -> networks.Generator:
     return network
 
 
-Known = Callable[[str], reference.Reference | None]
-
-
 @pytest.fixture(scope="module")
-def known(faces: Path, tmp_path_factory: pytest.TempPathFactory) -> Known:
+def known(faces: Path, tmp_path_factory: pytest.TempPathFactory) -> References:
     return reference.load(write_reference(tmp_path_factory.mktemp("known") / "a", faces, *SPLITS), stub())
 
 
 def evaluated(
-    generator: networks.Generator, network: FeatureNetwork, known: Known, faces: Path, **given: Any
+    generator: networks.Generator, network: FeatureNetwork, known: References, faces: Path, **given: Any
 ) -> evaluation.Evaluation:
     train = images.open_faces(faces, "train")
     training = evaluation.Training(train, means(train).astype(np.float32), given.pop("without_test", True))
@@ -601,14 +613,15 @@ PROTOCOL = {
     "arithmetic": "fp32",
     "samples": 70,
     "repeats": 2,
-    "samples_of_scores": 70,
     "untrained_samples": 70,
     "seed": 5,
     "image_size": 64,
     "nc": 3,
     "reference_split": "train",
     "reference_count": 192,
-    "reference_of_scores": 192,
+    "scores_count": 24,
+    "floor_split": "test",
+    "floor_reference": "train",
     "floor_count": 24,
 }
 
@@ -623,13 +636,14 @@ def test_only_published_inceptions_distances_are_called_fid_and_kid(
     of_kernel: str,
     faces: Path,
     generator: networks.Generator,
-    known: Known,
+    known: References,
 ) -> None:
     result = evaluated(generator, stub(network), known, faces).metrics
     measured = {key for key, value in result.items() if isinstance(value, float)}
     assert measured == {
-        *(name + beside for beside in ("", "_mean", "_std", "_untrained", "_grey", "_floor")),
-        *(of_kernel, f"{of_kernel}_standard_error", "precision", "recall", "density", "coverage", "memorisation"),
+        *(name + beside for beside in ("", "_mean", "_std", "_untrained", "_grey", "_floor", "_at_floor_count")),
+        *(f"{score}{beside}" for score in (of_kernel, *neighbours.Scores._fields) for beside in ("", "_floor")),
+        *(f"{of_kernel}_standard_error", "memorisation"),
     }
     assert result["network"] == network and result["weights_sha256"] == weights.SHA256[network]
     assert {key: result[key] for key in PROTOCOL} == PROTOCOL
@@ -637,8 +651,15 @@ def test_only_published_inceptions_distances_are_called_fid_and_kid(
     assert not {"fid", "kid"} & set(other) and other["weights_sha256"] == "0" * 64
 
 
-@pytest.mark.parametrize("split", ["train", "test", "all"])
-def test_each_number_is_what_it_says(split: str, faces: Path, generator: networks.Generator, known: Known) -> None:
+@pytest.mark.parametrize(
+    ("split", "instead", "of", "count"),
+    [("train", "test", "train", 24), ("valid", "train", "valid", 70), ("test", "train", "test", 70),
+     ("all", "test", "train", 24)],
+)  # fmt: skip
+def test_each_number_is_what_it_says(
+    split: str, instead: str, of: str, count: int, faces: Path, generator: networks.Generator, known: References
+) -> None:
+    """The floor has `count` faces of the split `instead` in the place of the generated ones."""
     network = stub()
     result = evaluated(generator, network, known, faces, split=split).metrics
     assert isinstance(network.module, Means) and network.module.seen == 70 + 70 + 70 + 2
@@ -647,44 +668,81 @@ def test_each_number_is_what_it_says(split: str, faces: Path, generator: network
     train, test = (means(images.open_faces(faces, name)) for name in ("train", "test"))
     drawn = [means(generated(generator, 5, draw)(slice(0, 70)).numpy()) for draw in (0, 1)]
     distances = [frechet_distance(moments(features), moments(real)) for features in drawn]
+    some, floor_real = shuffled_features(known, instead), shuffled_features(known, of)
+    compared = shuffled_features(known, split)[:24], drawn[0][:24]
+    floor = floor_real[:24], some[:24]
     expected = {
         "frechet_distance": distances[0],
         "frechet_distance_mean": np.mean(distances),
         "frechet_distance_std": abs(distances[0] - distances[1]) / math.sqrt(2),
         "frechet_distance_grey": frechet_distance(moments(np.full((2, 12), 128 / 255)), moments(real)),
-        "frechet_distance_floor": frechet_distance(moments(test), moments(train)),
-        "kernel_distance": kernel.kernel_distance(drawn[0], real).value,
-        **neighbours.scores(real, drawn[0])._asdict(),
+        "frechet_distance_floor": frechet_distance(moments(some[:count]), moments(floor_real)),
+        "frechet_distance_at_floor_count": frechet_distance(moments(drawn[0][:count]), moments(real)),
+        "kernel_distance": kernel.kernel_distance(*compared).value,
+        "kernel_distance_floor": kernel.kernel_distance(*floor).value,
+        **neighbours.scores(*compared)._asdict(),
+        **{f"{name}_floor": value for name, value in neighbours.scores(*floor)._asdict().items()},
         "memorisation": neighbours.memorisation(*(neighbours.nearest(x, train)[1][:, 0] for x in (drawn[0], test))),
     }
     for key, value in expected.items():
         assert result[key] == pytest.approx(value, rel=1e-3, abs=1e-6), key
+    protocol = {"scores_count": 24, "floor_split": instead, "floor_reference": of, "floor_count": count}
+    assert {key: result[key] for key in protocol} == protocol
     for value in result.values():
         assert not isinstance(value, float) or value == float(f"{value:.6g}") == significant(value)
-    assert result == evaluated(generator, network, known, faces, split=split).metrics
-    other = evaluated(generator, network, known, faces, split=split, seed=6).metrics
-    assert other["frechet_distance"] != result["frechet_distance"]
-    assert other["frechet_distance_floor"] == result["frechet_distance_floor"]
 
 
-def test_what_cannot_be_measured_is_left_out(faces: Path, generator: networks.Generator, known: Known) -> None:
-    def without(split: str) -> reference.Reference | None:
-        return None if split == "test" else known(split)
+def test_an_evaluation_depends_on_the_seed_alone(faces: Path, generator: networks.Generator, known: References) -> None:
+    result, same, other = (evaluated(generator, stub(), known, faces, seed=seed).metrics for seed in (5, 5, 6))
+    assert result == same and other["frechet_distance"] != result["frechet_distance"]
+    floors = [name for name in result if name.endswith("_floor")]
+    assert len(floors) == 6 and all(other[name] == result[name] for name in floors)
+
+
+def shuffled_features(known: References, split: str) -> npt.NDArray[np.float32]:
+    of_split = known(split)
+    assert of_split is not None
+    return of_split.features
+
+
+def test_counts_end_at_what_is_compared(
+    faces: Path, generator: networks.Generator, known: References, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """But for the distance, which has its own."""
+    expected = evaluated(generator, stub(), known, faces).metrics
+    for module in (evaluation, reference, scores):
+        monkeypatch.setattr(module, "COMPARED", 10)
+    result = evaluated(generator, stub(), known, faces).metrics
+    assert result["scores_count"] == 10 and result["precision_floor"] in [i / 10 for i in range(11)]
+    for name in ("frechet_distance", "frechet_distance_floor", "frechet_distance_at_floor_count", "floor_count"):
+        assert result[name] == expected[name]
+
+
+def test_what_cannot_be_measured_is_left_out(faces: Path, generator: networks.Generator, known: References) -> None:
+    def without(split: str, most: int | None = None) -> reference.Reference | None:
+        return None if split == "test" else known(split, most)
 
     result = evaluated(generator, stub(), without, faces, samples=3, repeats=1).metrics
     assert "frechet_distance_floor" not in result and result["floor_count"] is None
     assert result["frechet_distance_std"] is None and result["frechet_distance_mean"] == result["frechet_distance"]
-    assert not {"kernel_distance", "precision", "memorisation"} & set(result)
-    kernel, scores, floor = left_out(result)
+    assert not {"kernel_distance", "precision", "memorisation", "frechet_distance_at_floor_count"} & set(result)
+    kernel, scores, floor, memorisation = left_out(result)
     needs = "the kernel distance, since there are 3 generated and 192 real faces, and 4 of each are needed"
     assert kernel == needs and scores.startswith("precision, recall, density and coverage, since there are 3 ")
-    assert floor == "the floor and memorisation, since the test split has fewer than 2 faces"
+    assert floor == "the floors, since the split test or train has fewer than 2 faces"
+    assert memorisation.startswith("memorisation, since there are fewer than 2 test faces, or ")
 
     nothing = evaluated(generator, stub(), without, faces, split="test")
     assert not [key for key, value in nothing.metrics.items() if isinstance(value, float)]
     assert nothing.metrics["reference_count"] is None and nothing.neighbours.shape == (2 + 8 * 66, 2 * 398 + 16, 3)
-    distance, _ = left_out(nothing.metrics)
+    distance, *_ = left_out(nothing.metrics)
     assert "since the split test has fewer than 2 faces" in distance and distance.endswith("set `fid_split: all`")
+    # So few test faces neither give the scores a floor, nor leave them with as few.
+    five = evaluated(generator, stub(), lambda split, most=None: known(split, 5 if split == "test" else most), faces)
+    assert five.metrics["frechet_distance_floor"] and five.metrics["floor_count"] == 5
+    assert five.metrics["scores_count"] == 70 and not {"precision_floor", "kernel_distance_floor"} & set(five.metrics)
+    (floors,) = left_out(five.metrics)
+    assert floors == "the floors of the scores, since the split test or train has fewer than 6 faces"
     # Test faces that were trained on say nothing about learning by heart.
     trained_on = evaluated(generator, stub(), known, faces, without_test=False).metrics
     assert "memorisation" not in trained_on and "train_split: all" in left_out(trained_on)[0]
@@ -692,7 +750,7 @@ def test_what_cannot_be_measured_is_left_out(faces: Path, generator: networks.Ge
 
 
 def test_the_picture_shows_generated_faces_and_their_nearest_training_faces(
-    faces: Path, generator: networks.Generator, known: Known
+    faces: Path, generator: networks.Generator, known: References
 ) -> None:
     sheet = evaluated(generator, stub(), known, faces).neighbours
     step, width = 66, 2 + 6 * 66
@@ -714,7 +772,7 @@ def test_the_picture_shows_generated_faces_and_their_nearest_training_faces(
 
 
 def test_faces_learnt_by_heart_are_found_among_all_training_faces(
-    faces: Path, generator: networks.Generator, known: Known, monkeypatch: pytest.MonkeyPatch
+    faces: Path, generator: networks.Generator, known: References, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     train = images.open_faces(faces, "train")
     monkeypatch.setattr(evaluation, "COMPARED", 20)  # fewer than there are to be learnt by heart

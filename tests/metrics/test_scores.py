@@ -20,8 +20,13 @@ from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 from torch_fidelity import metric_kid, metric_prc
 
 from dcgan.metrics import neighbours
+from dcgan.metrics.floors import Floor
+from dcgan.metrics.frechet import Statistics
 from dcgan.metrics.kernel import LEAST, kernel, kernel_distance
 from dcgan.metrics.neighbours import Scores, memorisation, nearest, scores
+from dcgan.metrics.reference import Reference
+from dcgan.metrics.scores import equal_count
+from dcgan.metrics.scores import scores as scores_and_floors
 
 Array = npt.NDArray[np.float64]
 Features = npt.NDArray[np.floating]
@@ -296,6 +301,38 @@ def test_a_large_mean_loses_nothing(d: int, spread: float, kind: type) -> None:
     expected = cdist(generated.astype(np.float64), real.astype(np.float64))
     np.testing.assert_allclose(distances, np.sort(expected)[:, :4], rtol=1e-5)
     np.testing.assert_allclose(np.take_along_axis(expected, numbers, axis=1), distances, rtol=1e-5)
+
+
+# Equal counts.
+
+
+def reference_of(features: Features) -> Reference:
+    return Reference(Statistics(len(features), np.zeros(1), np.zeros((1, 1))), features.astype(np.float32))
+
+
+SIZES = st.integers(2, 30)
+
+
+@examples
+@given(SEEDS, SIZES, SIZES, SIZES, SIZES)
+def test_all_sides_of_scores_and_floors_have_as_many_features(seed: int, n: int, m: int, i: int, j: int) -> None:
+    faces, real, instead, other = (drawn(seed + k, rows, 3) for k, rows in enumerate((n, m, i, j)))
+    floor = Floor(reference_of(instead), reference_of(other))
+    count = min(n, m, i, j) if min(i, j) >= neighbours.LEAST else min(n, m)
+    assert equal_count(faces, reference_of(real), floor) == count
+    found = scores_and_floors(faces, reference_of(real), floor, "kid")
+    single = faces, real.astype(np.float32), instead.astype(np.float32), other.astype(np.float32)
+    faces, real, instead, other = (side[:count] for side in single)
+    expected: dict[str, float] = {}
+    for at, to, beside in ((faces, real, ""), (instead, other, "_floor")):
+        if beside and min(i, j) < neighbours.LEAST:
+            continue
+        if count >= LEAST:
+            expected[f"kid{beside}"] = kernel_distance(at, to).value
+        if count >= neighbours.LEAST:
+            expected |= {f"{name}{beside}": value for name, value in scores(to, at)._asdict().items()}
+    found.pop("kid_standard_error", None)
+    assert found == expected
 
 
 # The nearest faces.

@@ -54,11 +54,17 @@ def test_the_best_generator_is_kept_when_asked(experiment: Project) -> None:
 
 def test_another_evaluation_trains_nothing_and_the_way_back_computes_nothing(experiment: Project) -> None:
     second = runs(experiment)[1]
-    result = experiment.run("dvc", "exp", "run", "-S", "fid_samples=24")
+    result = experiment.run("dvc", "exp", "run", "-S", "fid_samples=24", "-S", "fid_split=valid")
     assert result.returncode == 0, result.stdout
     assert ran(result.stdout) == ["evaluate", "report"]
     third = runs(experiment)[2]
     assert third.data.tags["trained_in"] == second.info.run_id and third.data.params["fid_samples"] == "24"
+    # Recipes can be chosen on one split, and reported on another.
+    metrics, found = json.loads(experiment.read("reports/metrics.json")), third.data.metrics
+    assert third.data.params["fid_split"] == metrics["reference_split"] == "valid" and metrics["reference_count"] == 6
+    assert metrics["floor_split"] == "train" and metrics["floor_count"] == 24 and metrics["scores_count"] == 6
+    assert found["precision_floor"] == metrics["precision_floor"] and found["frechet_distance_floor"]
+    assert found["scores_count"] == 6 and found["floor_count"] == 24
     assert third.info.run_name == third.data.tags["dvc_experiment"] and "restored" not in third.data.tags
     for run in (second, third):
         assert [found.info.run_id for found in runs_of(experiment.folder, run.info.run_name)] == [run.info.run_id]

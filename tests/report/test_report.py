@@ -14,7 +14,7 @@ from PIL import Image
 
 from dcgan.data.index import SPLITS
 from dcgan.data.sources import celeba
-from dcgan.report import page, published
+from dcgan.report import card, page, published
 from dcgan.training.step import COLUMNS
 
 PICTURES = (
@@ -39,7 +39,8 @@ def arguments(name: str, network: str, **changed: Any) -> dict[str, Any]:
     metrics: dict[str, Any] = {name: 123.4, f"{name}_untrained": 1000.5, f"{name}_grey": 900.25, f"{name}_floor": 45.6}
     metrics |= {"network": network, "samples": 2000, "reference_count": 4000, "reference_split": "train"}
     metrics |= {f"{name}_mean": 124.5, f"{name}_std": 1.5, "repeats": 3, "floor_count": 500, "precision": 0.75}
-    metrics |= {"samples_of_scores": 2000, "reference_of_scores": 4000, "seed": 1}
+    metrics |= {"untrained_samples": 2000, "scores_count": 500, "seed": 1, f"{name}_at_floor_count": 130.5}
+    metrics |= {"floor_split": "test", "floor_reference": "train", "precision_floor": 0.875}
     metrics |= {"dataset": "drawn", "crop_size": None, "image_size": 64, "nc": 3}
     losses = pd.DataFrame({"step": np.arange(1, 4), **{c: np.linspace(0.1, 0.9, 3) for c in COLUMNS}})
     return {
@@ -72,6 +73,49 @@ def test_the_page_needs_nothing_else() -> None:
         assert number in html
 
 
+def tables(html: str) -> list[list[list[str]]]:
+    """The text of each cell, by table and row."""
+    found = re.findall(r"<table>(.*?)</table>", html, re.DOTALL)
+    rows = [re.findall(r"<tr>(.*?)</tr>", table, re.DOTALL) for table in found]
+    cells = [[re.findall(r"<t[dh][^>]*>(.*?)</t[dh]>", row, re.DOTALL) for row in table] for table in rows]
+    return [[[re.sub(r"<[^>]*>", "", cell) for cell in row] for row in table] for table in cells]
+
+
+def test_each_number_stands_in_a_column_that_names_its_count() -> None:
+    given = arguments("fid", "inception")
+    distance, scores, *_ = tables(page.render(**given))
+    assert distance[:2] == [["FID", "of 2000 faces", "of 500 faces"], ["this generator", "123.4", "130.5"]]
+    assert distance[-1][1:] == ["", "45.6"] and "real faces of the test split" in distance[-1][0]
+    assert scores[0] == ["", "500 generated, 500 of “train”", "floor: 500 of “test”, 500 of “train”"]
+    assert scores[1][1:] == ["0.75", "0.875"]
+
+    as_many = given["metrics"] | {"floor_count": 2000, "fid_at_floor_count": 123.4}
+    distance, *_ = tables(page.render(**given | {"metrics": as_many}))
+    assert distance[0] == ["FID", "of 2000 faces"] and distance[-1][1:] == ["45.6"]
+
+    without = {key: value for key, value in given["metrics"].items() if "_floor" not in key}
+    distance, scores, *_ = tables(page.render(**given | {"metrics": without | {"scores_count": 2000}}))
+    assert distance[0] == ["FID", "of 2000 faces"] and "floor" not in str(distance)
+    assert scores[0] == ["", "2000 generated, 2000 of “train”"] and scores[1][1:] == ["0.75"]
+
+
+def test_the_model_card_has_the_counts_of_its_numbers() -> None:
+    given = arguments("fid", "inception")
+    params = {
+        "dataset": "x",
+        "nz": 1,
+        "latent": "normal",
+        "architecture": "conv",
+        "loss": "bce",
+        "epochs": 1,
+        "seed": 1,
+    }
+    text = card.render(given["metrics"], given["data"], params | {"train_split": "train"})
+    assert "FID: **123.4**, between 2000 generated pictures and the 4000 real pictures of the split `train`" in text
+    assert "500 real test pictures 45.6, 500 generated pictures 130.5." in text
+    assert "With 500 pictures on both sides: precision 0.75 (real pictures 0.875)." in text
+
+
 @pytest.mark.parametrize(("name", "network"), [("fid", "inception"), ("frechet_distance", "efficientnet_lite0")])
 def test_only_inceptions_distance_is_called_fid(name: str, network: str) -> None:
     html = page.render(**arguments(name, network))
@@ -79,7 +123,7 @@ def test_only_inceptions_distance_is_called_fid(name: str, network: str) -> None
     assert ("<title>DCGAN: FID 123.4</title>" in html) == (name == "fid")
 
 
-ALL = {"memorisation": 0.5, "kernel_distance": 0.1}
+ALL = {"memorisation": 0.5, "kernel_distance": 0.1}  # beside those of `arguments`
 CELEBA = {"dataset": celeba.SOURCE.name, "samples": 50_000, "reference_split": "all", "reference_count": 202_599}
 
 
@@ -163,7 +207,7 @@ def test_what_there_were_too_few_faces_for_is_named_on_the_page() -> None:
     given = arguments("frechet_distance", "efficientnet_lite0")
     assert "Left out" not in page.render(**given | {"metrics": given["metrics"] | ALL})
     few = {key: value for key, value in given["metrics"].items() if not isinstance(value, float)}
-    few |= {"reference_count": None, "reference_of_scores": 0, "floor_count": None}
+    few |= {"reference_count": None, "scores_count": 0, "floor_count": None}
     data = given["data"] | {"faces": {"train": 0, "valid": 1, "test": 2}}
     html = page.render(**given | {"metrics": few, "data": data})
     assert "No distance was measured" in html and "fid_split: train has fewer than 2 faces" in html

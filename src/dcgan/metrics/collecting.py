@@ -16,6 +16,7 @@ from dcgan.system.errors import UserError
 from dcgan.system.progress import progress
 from dcgan.system.ranks import ALONE, Ranks
 
+_ROWS = 1000  # features that are added to a sum at a time
 Pictures = Callable[[slice], Tensor]  # the pictures with these numbers, uint8 (N, H, W, C), on any device
 
 
@@ -51,6 +52,14 @@ def collect(
         return moments.statistics(least)
     except UserError as error:
         raise UserError(f"{what}: {error}") from None
+
+
+def statistics_of(features: npt.NDArray[np.float32]) -> Statistics:
+    """Returns the statistics of features (N, D)."""
+    moments = Moments()
+    for rows in torch.from_numpy(features).split(_ROWS):
+        moments.add(rows)
+    return moments.statistics()
 
 
 def _in_order(network: FeatureNetwork, pictures: Pictures, count: int, what: str, ranks: Ranks) -> Iterator[Tensor]:

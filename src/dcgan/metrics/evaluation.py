@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -12,11 +11,11 @@ import numpy.typing as npt
 import torch
 
 from dcgan.data.images import Pixels, side_by_side
-from dcgan.metrics import kernel, neighbours
-from dcgan.metrics.collecting import Pictures, collect
+from dcgan.metrics import floors, neighbours, scores
+from dcgan.metrics.collecting import Pictures, collect, statistics_of
 from dcgan.metrics.feature_networks import FeatureNetwork
 from dcgan.metrics.frechet import Statistics, frechet_distance
-from dcgan.metrics.reference import COMPARED, Features, Reference
+from dcgan.metrics.reference import COMPARED, Features, Reference, References
 from dcgan.networks import Generator, build
 from dcgan.sampling import generated, random_state, refresh_batch_norm
 from dcgan.system.files import significant
@@ -56,7 +55,7 @@ def untrained(generator: Generator, seed: int) -> Generator:
 def evaluate(
     generator: Generator,
     network: FeatureNetwork,
-    reference: Callable[[str], Reference | None],
+    references: References,
     split: str,
     samples: int,
     repeats: int,
@@ -66,15 +65,14 @@ def evaluate(
 ) -> Evaluation | None:
     """Computes the distances and scores of `samples` generated faces against the real faces of `split`.
 
-    The Frechet distance is that of the first draw; `_mean` and `_std` are over `repeats` draws. Three baselines are
-    `_untrained` and `_grey`, of an untrained generator and of grey pictures, which a trained generator must undercut,
-    and `_floor`, of the test split against the train split, about what a perfect generator would score with as few
-    pictures. The other scores use at most 10,000 features a side. What there are too few faces for is left out, as
-    `left_out.left_out` says. The distances are called `fid` and `kid` only for pytorch-fid's Inception with its
-    published weights.
+    The Frechet distance is that of the first draw; `_mean` and `_std` are over `repeats` draws. Two baselines are
+    `_untrained` and `_grey`, of an untrained generator and of grey pictures, which a trained generator must undercut.
+    The `_floor` of a metric is its value for real faces in the place of the generated ones. That of the Frechet
+    distance uses at most `samples` of them, and `_at_floor_count` is the generator's distance with as many. What there
+    are too few faces for is left out, as `left_out.left_out` says. The distances are called `fid` and `kid` only for
+    pytorch-fid's Inception with its published weights.
 
     Args:
-        reference: returns the reference of a split, or None if it has too few faces.
         training: the faces that the generator was trained on, to search for copies.
         ranks: all call this function; rank 0 gets the result, the others None.
 
@@ -83,16 +81,18 @@ def evaluate(
     """
     if network.is_fid and samples < LEAST_FOR_FID and ranks.writes:
         logger.warning("fid_samples: %d is low; published FIDs use at least 10,000 samples, mostly 50,000.", samples)
-    real, train, test = (reference(name) for name in (split, "train", "test"))
+    real, test = references(split), references("test")
+    floor = floors.floor(references, split, real, samples)
+    kept = max(COMPARED, floor.faces.statistics.count if floor else 0)
 
-    drawn = _draw(generator, network, samples, repeats, seed, ranks)
+    drawn = _draw(generator, network, samples, repeats, seed, kept, ranks)
     if not ranks.writes:
         return None
-    features = drawn.features
+    features = drawn.features[:COMPARED]
 
     # Distances, and scores of the same features.
-    metrics = _distances(network.distance_name, drawn, real, train, test)
-    metrics |= _scores(real, features, "kid" if network.is_fid else "kernel_distance")
+    metrics = _distances(network.distance_name, drawn, real, floor)
+    metrics |= scores.scores(features, real, floor, "kid" if network.is_fid else "kernel_distance")
     rows, apart = neighbours.nearest(features, training.features, _NEIGHBOURS)
     if test and training.without_test:
         of_test = neighbours.nearest(test.features, training.features)[1]
@@ -104,9 +104,8 @@ def evaluate(
         **_described(network),
         "samples": samples,
         "repeats": repeats,
-        "samples_of_scores": len(features),
         "untrained_samples": drawn.untrained.count,
-        **_counts(split, real, test),
+        **_counts(split, real, floor, features),
         "seed": seed,
         "image_size": generator.settings.image_size,
         "nc": generator.settings.nc,
@@ -117,15 +116,21 @@ def evaluate(
 class _Drawn(NamedTuple):
     """Features and statistics of the generated faces, and statistics of the baselines."""
 
-    features: npt.NDArray[np.float32]  # (N, D), of the first N faces of the first draw, N up to COMPARED
+    features: npt.NDArray[np.float32]  # (N, D), of the first N faces of the first draw
     draws: list[Statistics]
     untrained: Statistics
     grey: Statistics
 
 
-def _draw(generator: Generator, network: FeatureNetwork, samples: int, repeats: int, seed: int, ranks: Ranks) -> _Drawn:
-    """Generates the pictures and collects their features; all ranks share the work and get the result."""
-    features = np.empty((min(samples, COMPARED), network.dimensions), np.float32)
+def _draw(
+    generator: Generator, network: FeatureNetwork, samples: int, repeats: int, seed: int, kept: int, ranks: Ranks
+) -> _Drawn:
+    """Generates the pictures and collects their features; all ranks share the work and get the result.
+
+    Args:
+        kept: at most so many faces of the first draw have their features kept.
+    """
+    features = np.empty((min(samples, kept), network.dimensions), np.float32)
     draws = [
         collect(
             network, generated(generator, seed, draw), samples, "generated faces", features if not draw else None, ranks
@@ -141,15 +146,17 @@ def _draw(generator: Generator, network: FeatureNetwork, samples: int, repeats: 
     )
 
 
-def _distances(
-    name: str, drawn: _Drawn, real: Reference | None, train: Reference | None, test: Reference | None
-) -> dict[str, float | None]:
+def _distances(name: str, drawn: _Drawn, real: Reference | None, floor: floors.Floor | None) -> dict[str, float | None]:
     """Returns the Frechet distance of the first draw, the mean and spread over all draws, and the baselines."""
-    floor: dict[str, float | None] = {}
-    if train and test:
-        floor = {f"{name}_floor": frechet_distance(test.statistics, train.statistics)}
+    beside: dict[str, float | None] = {}
+    if floor:
+        beside[f"{name}_floor"] = frechet_distance(floor.faces.statistics, floor.real.statistics)
     if real is None:
-        return floor
+        return beside
+    if floor:
+        count, first = floor.faces.statistics.count, drawn.draws[0]
+        few = first if count == first.count else statistics_of(drawn.features[:count])
+        beside[f"{name}_at_floor_count"] = frechet_distance(few, real.statistics)
     distances = [frechet_distance(statistics, real.statistics) for statistics in drawn.draws]
     return {
         name: distances[0],
@@ -157,7 +164,7 @@ def _distances(
         f"{name}_std": float(np.std(distances, ddof=1)) if len(distances) > 1 else None,
         f"{name}_untrained": frechet_distance(drawn.untrained, real.statistics),
         f"{name}_grey": frechet_distance(drawn.grey, real.statistics),
-        **floor,
+        **beside,
     }
 
 
@@ -170,29 +177,17 @@ def _described(network: FeatureNetwork) -> dict[str, str]:
     }
 
 
-def _counts(split: str, real: Reference | None, test: Reference | None) -> dict[str, Any]:
-    """Returns the reference split and the numbers of real faces, for the protocol; None: too few for a distance."""
+def _counts(split: str, real: Reference | None, floor: floors.Floor | None, features: Features) -> dict[str, Any]:
+    """Returns the splits and the numbers of their faces, for the protocol; None: too few for a distance."""
+    floor_split, floor_reference = floors.splits(split)
     return {
         "reference_split": split,
         "reference_count": real.statistics.count if real else None,
-        "reference_of_scores": len(real.features) if real else 0,
-        "floor_count": test.statistics.count if test else None,
+        "floor_split": floor_split,
+        "floor_reference": floor_reference,
+        "floor_count": floor.faces.statistics.count if floor else None,
+        "scores_count": scores.equal_count(features, real, floor),
     }
-
-
-def _scores(reference: Reference | None, drawn: Features, kernel_name: str) -> dict[str, float]:
-    """Returns the kernel distance and the nearest-neighbour scores for which there are enough features."""
-    metrics: dict[str, float] = {}
-    if reference is None:
-        return metrics
-    real = reference.features
-    fewest = min(len(real), len(drawn))
-    if fewest >= kernel.LEAST:
-        distance = kernel.kernel_distance(drawn, real)
-        metrics |= {kernel_name: distance.value, f"{kernel_name}_standard_error": distance.standard_error}
-    if fewest >= neighbours.LEAST:
-        metrics |= neighbours.scores(real, drawn)._asdict()
-    return metrics
 
 
 def _picture(

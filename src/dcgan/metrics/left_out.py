@@ -11,10 +11,10 @@ from dcgan.metrics.names import distance_name
 
 def left_out(metrics: Mapping[str, Any]) -> list[str]:
     """Returns what is missing in `metrics`, the contents of reports/metrics.json, each with the reason."""
-    split, missing = metrics["reference_split"], []
-    made, real = metrics["samples_of_scores"], metrics["reference_of_scores"]
+    split, real, missing = metrics["reference_split"], metrics["reference_count"], []
+    made, name = metrics["samples"], distance_name(metrics)
     scores = {"the kernel distance": kernel.LEAST, "precision, recall, density and coverage": neighbours.LEAST}
-    if metrics["reference_count"] is None:
+    if real is None:
         what = ", ".join(["the distance", *scores])
         missing.append(f"{what}, since the split {split} has fewer than 2 faces; set `fid_split: all`")
     else:
@@ -23,11 +23,11 @@ def left_out(metrics: Mapping[str, Any]) -> list[str]:
             for what, least in scores.items()
             if min(made, real) < least
         ]
-    if metrics["floor_count"] is None:
-        missing.append("the floor and memorisation, since the test split has fewer than 2 faces")
-        return missing
-    if f"{distance_name(metrics)}_floor" not in metrics:
-        missing.append("the floor, since the train split has fewer than 2 faces")
+    of_floor = f"since the split {metrics['floor_split']} or {metrics['floor_reference']} has fewer than"
+    if f"{name}_floor" not in metrics:
+        missing.append(f"the floors, {of_floor} 2 faces")
+    elif "precision" in metrics and "precision_floor" not in metrics:
+        missing.append(f"the floors of the scores, {of_floor} {neighbours.LEAST} faces")
     if "memorisation" not in metrics:
-        missing.append("memorisation, since the test faces were trained on (`train_split: all`)")
+        missing.append("memorisation, since there are fewer than 2 test faces, or `train_split: all` trained on them")
     return missing

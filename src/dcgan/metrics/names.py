@@ -13,6 +13,7 @@ SETTINGS = {
     "fid_repeats": "repeats",
     "fid_split": "reference_split",
 }
+COUNTS = ("scores_count", "floor_count")  # numbers of faces that metrics.json gives beside the values
 
 
 def distance_name(metrics: Mapping[str, Any]) -> str:

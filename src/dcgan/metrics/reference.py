@@ -7,9 +7,10 @@ float32 (N, D), which readers memory-map.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -18,7 +19,7 @@ from safetensors.numpy import save
 
 from dcgan.data.index import SPLITS
 from dcgan.metrics import frechet
-from dcgan.metrics.collecting import Pictures, collect
+from dcgan.metrics.collecting import Pictures, collect, statistics_of
 from dcgan.metrics.feature_networks import FeatureNetwork
 from dcgan.system.errors import UserError
 from dcgan.system.ranks import ALONE, Ranks
@@ -31,10 +32,19 @@ _STATISTICS = "statistics.safetensors"
 
 @dataclass(frozen=True)
 class Reference:
-    """The real faces of one split or all: their statistics, and the features of at most COMPARED random faces."""
+    """Real faces of one split or all: their statistics, and the features of at most COMPARED of them, random ones."""
 
     statistics: frechet.Statistics
     features: Features
+
+
+class References(Protocol):
+    """Returns the reference of a split (train, valid, test, all), or None if it has fewer than two faces.
+
+    With `most`, it is that of at most so many faces, random ones.
+    """
+
+    def __call__(self, split: str, most: int | None = None) -> Reference | None: ...
 
 
 def write(
@@ -77,8 +87,8 @@ def open_features(folder: Path, split: str) -> Features | None:
     return np.concatenate(parts) if len(parts) > 1 else next(iter(parts), None)
 
 
-def load(folder: Path, network: FeatureNetwork) -> Callable[[str], Reference | None]:
-    """Returns a function that returns the reference of a split (train, valid, test, all), or None for too few faces.
+def load(folder: Path, network: FeatureNetwork) -> References:
+    """Returns the references in a folder.
 
     Raises:
         UserError: the folder was computed with other weights.
@@ -94,23 +104,27 @@ def load(folder: Path, network: FeatureNetwork) -> Callable[[str], Reference | N
     features = {name.partition(".")[0]: open_features(folder, name.partition(".")[0]) for name in arrays}
     present = {split: of_split for split, of_split in features.items() if of_split is not None}
 
-    def of(split: str) -> Reference | None:
+    def of(split: str, most: int | None = None) -> Reference | None:
         parts = [name for name in present if split in (name, "all")]
-        if sum(len(present[name]) for name in parts) < 2:
+        count = sum(len(present[name]) for name in parts)
+        if count < 2:
             return None
+        if most is not None and most < count:
+            some = _chosen([present[name] for name in parts], most)
+            return Reference(statistics_of(some), some[:COMPARED])
         statistics = (
             frechet.Statistics(len(present[name]), arrays[f"{name}.mean"], arrays[f"{name}.covariance"])
             for name in parts
         )
-        return Reference(frechet.merge(statistics), _chosen([present[name] for name in parts]))
+        return Reference(frechet.merge(statistics), _chosen([present[name] for name in parts], COMPARED))
 
     return of
 
 
-def _chosen(parts: list[Features]) -> Features:
-    """Returns at most COMPARED random rows of several arrays, in random order."""
+def _chosen(parts: list[Features], most: int) -> Features:
+    """Returns at most `most` random rows of several arrays, in random order."""
     ends = np.cumsum([len(part) for part in parts])
-    chosen = np.random.default_rng(_SEED).permutation(ends[-1])[:COMPARED]
+    chosen = np.random.default_rng(_SEED).permutation(ends[-1])[:most]
     result = np.empty((len(chosen), parts[0].shape[1]), np.float32)
     for part, end in zip(parts, ends, strict=True):
         in_part = (chosen >= end - len(part)) & (chosen < end)

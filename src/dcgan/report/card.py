@@ -22,8 +22,10 @@ def render(metrics: Mapping[str, Any], data: Mapping[str, Any], params: Mapping[
     beside = {
         "untrained generator": metrics[f"{name}_untrained"],
         "grey pictures": metrics[f"{name}_grey"],
-        "real test pictures": metrics.get(f"{name}_floor"),
+        f"{metrics['floor_count']} real {metrics['floor_split']} pictures": metrics.get(f"{name}_floor"),
     }
+    if metrics["floor_count"] != metrics["samples"]:
+        beside[f"{metrics['floor_count']} generated pictures"] = metrics.get(f"{name}_at_floor_count")
     compared = ", ".join(f"{what} {value:g}" for what, value in beside.items() if value is not None)
     lines = [
         f"# DCGAN, {side}x{side}, {params['dataset']}",
@@ -38,6 +40,7 @@ def render(metrics: Mapping[str, Any], data: Mapping[str, Any], params: Mapping[
         f"{metrics['reference_count']} real pictures of the split `{metrics['reference_split']}`. "
         f"For comparison: {compared}.",
         _scores(metrics),
+        f"Memorisation: {metrics['memorisation']:g}." if "memorisation" in metrics else "",
         "## Usage",
         'To generate pictures from given latents: `{"inputs": [[...], ...]}`. To generate the same pictures as '
         '`python -m dcgan generate --seed 7 --count 16`: `{"inputs": [[]], "params": {"seed": 7, "count": 16}}`.',
@@ -49,5 +52,9 @@ def render(metrics: Mapping[str, Any], data: Mapping[str, Any], params: Mapping[
 
 
 def _scores(metrics: Mapping[str, Any]) -> str:
-    names = ("precision", "recall", "density", "coverage", "memorisation")
-    return ", ".join(f"{name} {metrics[name]:g}" for name in names if name in metrics)
+    names = [name for name in ("precision", "recall", "density", "coverage") if name in metrics]
+    if not names:
+        return ""
+    floors = [f" (real pictures {metrics[f'{name}_floor']:g})" if f"{name}_floor" in metrics else "" for name in names]
+    scores = [f"{name} {metrics[name]:g}{floor}" for name, floor in zip(names, floors, strict=True)]
+    return f"With {metrics['scores_count']} pictures on both sides: {', '.join(scores)}."

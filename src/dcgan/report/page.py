@@ -22,7 +22,7 @@ import matplotlib.pyplot as plt
 
 _SVG: Any = {"svg.hashsalt": "dcgan", "svg.fonttype": "none", "font.size": 9}  # the same ids in every rendering
 
-_BESIDE = ("", "_mean", "_std", "_untrained", "_grey", "_floor")
+_BESIDE = ("", "_mean", "_std", "_untrained", "_grey", "_floor", "_at_floor_count")
 _SCORES = {
     "kid": "kernel inception distance (KID)",
     "kid_standard_error": "standard error of the KID",
@@ -32,7 +32,6 @@ _SCORES = {
     "recall": "recall: share of real faces within the distribution of generated faces",
     "density": "density: how deep generated faces lie within the distribution of real faces",
     "coverage": "coverage: share of real faces with a generated face nearby",
-    "memorisation": "memorisation: 0.5 means none, 1 means copies of training faces",
 }
 
 
@@ -59,11 +58,14 @@ def render(
         loader=jinja2.FileSystemLoader(folder), autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True
     )
     name, comparable = distance_name(metrics), published.is_comparable(metrics)
+    scores = [(words, metrics[key], metrics.get(f"{key}_floor")) for key, words in _SCORES.items() if key in metrics]
     return environment.get_template("page.html.jinja").render(
         title="FID" if name == FID else f"Frechet distance ({metrics['network']})",
         distance={suffix: metrics.get(name + suffix) for suffix in _BESIDE},
         metrics=metrics,
-        scores=[(words, metrics[key]) for key, words in _SCORES.items() if key in metrics],
+        scores=scores,
+        fewer=f"{name}_at_floor_count" in metrics and metrics["floor_count"] < metrics["samples"],
+        floors=any(floor is not None for _, _, floor in scores),
         left_out=left_out(metrics),
         comparable=comparable,
         others=[(other, published.differences(metrics, other)) for other in results if comparable],
