@@ -73,6 +73,7 @@ class Discriminator(nn.Module):
 
     def __init__(self, settings: Settings) -> None:
         super().__init__()
+        self.settings = settings
         channels = widths(settings.ndf, settings.image_size)[::-1]
 
         def norm(layer: nn.Module) -> nn.Module:

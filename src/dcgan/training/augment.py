@@ -7,6 +7,7 @@ memorise a small set of real pictures, and the generator does not learn to produ
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -48,13 +49,36 @@ def _color(x: Tensor, draw: Draw) -> Tensor:
 
 def _translate(x: Tensor, draw: Draw) -> Tensor:
     """Shifts by up to SHIFT of the side, and fills the uncovered border with 0 (middle grey)."""
+    limit = int(x.shape[2] * SHIFT + 0.5)
+    moved: Tensor = _Shifted.apply(x, draw(torch.randint, -limit, limit + 1, fields=2), limit)
+    return moved
+
+
+class _Shifted(torch.autograd.Function):
+    """Pictures shifted by whole pixels. Their gradients are shifted back; torch's own backward pass would add them up
+    one by one, which is slow on a GPU if it is to be deterministic."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, shift: Tensor, limit: int) -> Tensor:
+        ctx.save_for_backward(shift)
+        ctx.limit = limit
+        return _shifted(x, shift, limit)
+
+    @staticmethod
+    @torch.autograd.function.once_differentiable
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None, None]:
+        (shift,) = ctx.saved_tensors
+        return _shifted(gradient, -shift, ctx.limit), None, None
+
+
+def _shifted(x: Tensor, shift: Tensor, limit: int) -> Tensor:
+    """Returns pictures (N, C, H, W) whose pixel (i, j) is pixel (i, j) + `shift` (2, N) of `x`, at most `limit` away;
+    0 outside."""
     n, _, height, width = x.shape
-    limit = int(height * SHIFT + 0.5)
-    shift = draw(torch.randint, -limit, limit + 1, fields=2).unsqueeze(2)
-    rows = (torch.arange(height, device=x.device) + shift[0] + limit).unsqueeze(2)  # (N, H, 1)
-    columns = (torch.arange(width, device=x.device) + shift[1] + limit).unsqueeze(1)  # (N, 1, W)
-    padded = pad(x, (limit, limit, limit, limit))
+    rows = (torch.arange(height, device=x.device) + shift[0].unsqueeze(1) + limit).unsqueeze(2)  # (N, H, 1)
+    columns = (torch.arange(width, device=x.device) + shift[1].unsqueeze(1) + limit).unsqueeze(1)  # (N, 1, W)
     batch = torch.arange(n, device=x.device).reshape(n, 1, 1)
+    padded = pad(x, (limit, limit, limit, limit))
     return padded.permute(0, 2, 3, 1)[batch, rows, columns].permute(0, 3, 1, 2)
 
 

@@ -67,9 +67,7 @@ class Trainer:
             torch.optim.Adam(network.parameters(), lr, (recipe.beta1, recipe.beta2), fused=True, capturable=on_gpu)
             for network, lr in zip((self.generator, self.discriminator), lrs, strict=True)
         )
-        # Only the kinds of step whose graphs were compared with plain steps on a GPU.
-        tried = not recipe.augment and settings.discriminator_norm != "spectral"
-        graphed = on_gpu and hardware.graphs and ranks.count == 1 and tried
+        graphed = on_gpu and hardware.graphs and ranks.count == 1
         self._update = Graphed(self._networks, self._random, self._forget_gradients) if graphed else self._networks
 
     def step(self, number: int, real: Tensor) -> Tensor:
@@ -116,7 +114,7 @@ class Trainer:
         loss_d = losses.discriminator_loss(recipe.loss, on_real, on_fake, recipe.label_smoothing)
         penalty, total = torch.full((), math.nan, device=device), loss_d
         if penalised:
-            penalty = self._penalty(augment(real)) + self._penalty(augment(fake.detach().float()))
+            penalty = self._penalties(augment(real), augment(fake.detach().float()))
             total = loss_d + recipe.r1_gamma / 2 * PENALTY_INTERVAL * penalty
         self.optimizer_d.zero_grad()
         total.backward()
@@ -144,9 +142,16 @@ class Trainer:
         self.optimizer_g.zero_grad()
         self.optimizer_d.zero_grad()
 
-    def _penalty(self, pictures: Tensor) -> Tensor:
-        pictures = pictures.detach().requires_grad_(True)
-        return gradient_penalty(self.discriminator(pictures), pictures)
+    def _penalties(self, real: Tensor, fake: Tensor) -> Tensor:
+        """Returns the sum of the R1 penalty, on real pictures, and the R2 penalty, on generated ones."""
+
+        def penalty(pictures: Tensor) -> Tensor:
+            pictures = pictures.detach().requires_grad_(True)
+            return gradient_penalty(self.discriminator(pictures), pictures)
+
+        if self.settings.discriminator_norm == "none":
+            return 2 * penalty(torch.cat([real, fake]))  # twice the mean over both
+        return penalty(real) + penalty(fake)
 
     def _sampled(self) -> Generator:
         """Returns the generator with averaged weights if the recipe averages them, otherwise the trained one."""
@@ -211,8 +216,10 @@ class Trainer:
 
 
 class _OnBoth(nn.Module):
-    """Runs the discriminator on real and on generated pictures, as two separate batches for BatchNorm.
+    """Runs the discriminator on real and on generated pictures.
 
+    They are one batch if there is no normalisation, which is faster. Otherwise they are two: BatchNorm's statistics
+    are those of either kind, and spectral normalisation takes a step of its power iteration for each.
     This is one call, because DistributedDataParallel expects one forward pass for each backward pass.
     """
 
@@ -221,4 +228,7 @@ class _OnBoth(nn.Module):
         self.discriminator = discriminator
 
     def forward(self, real: Tensor, fake: Tensor) -> tuple[Tensor, Tensor]:
+        if self.discriminator.settings.discriminator_norm == "none":
+            on_real, on_fake = self.discriminator(torch.cat([real.to(fake.dtype), fake])).float().chunk(2)
+            return on_real, on_fake
         return self.discriminator(real).float(), self.discriminator(fake).float()
