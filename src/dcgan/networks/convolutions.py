@@ -1,4 +1,4 @@
-"""The convolutions that halve and double a feature map: torch's own, with faster kernels for two cases.
+"""The convolutions that halve and double a feature map: torch's own, with faster kernels for some cases.
 
 bf16 on CPUs: the weight gradient of a 4x4 convolution with stride 2 is a matrix product of the smaller map and the 4x4
 windows of the larger map. For small maps with many channels, oneDNN's bf16 kernel takes twice as long as that product.
@@ -6,7 +6,12 @@ When a map is doubled into the few channels of a picture, oneDNN's bf16 kernel t
 computes the four pixels of each 2x2 block as channels. With torch's layers a training step takes 1.06 times as long at
 the default width (ngf = ndf = 32, batch 64), and 1.15 times as long at the tutorial's (ngf = ndf = 64, batch 128):
 medians of 7 alternating rounds on two cores of a Xeon with AMX.
-This faster backward pass cannot be differentiated again, so gradient penalties must be computed outside autocast.
+
+GPUs: both are also faster than cuDNN's kernels for the few channels of a picture. On an H200 a step takes 1.09 times as
+long with cuDNN's at the default width, and 1.07 times as long with ngf = ndf = 64, batch 128 (bf16, medians of 5
+alternating rounds).
+
+These backward passes cannot be differentiated again, so gradient penalties must be computed outside autocast.
 
 Gradient penalties on GPUs: the second derivative by the weight is the weight gradient of a convolution like the first.
 torch computes it as a convolution whose kernel is as large as the map, for which cuDNN's deterministic kernels take
@@ -24,7 +29,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import conv2d, conv_transpose2d, pad, pixel_shuffle
 
-LARGEST_PRODUCT = 8  # pixels, side of the larger map; above it, the windows cost more than the kernel
+LARGEST_PRODUCT = 8  # pixels, side of the larger map; above it, the windows cost more than the kernel (on CPUs)
 FEW_CHANNELS = 4  # up to this many, each 2x2 block is computed as channels
 _GEOMETRY = [2, 2], [1, 1], [1, 1]  # stride, padding, dilation
 
@@ -38,7 +43,7 @@ class HalvingConv2d(nn.Conv2d):
     def forward(self, maps: Tensor) -> Tensor:
         if _in_bf16(maps):
             return _Halving.apply(*_cast(maps, self.weight))
-        if maps.is_cuda and torch.is_grad_enabled() and not torch.is_autocast_enabled("cuda"):
+        if maps.is_cuda and torch.is_grad_enabled():
             return twice_differentiable(maps, self.weight)
         return super().forward(maps)
 
@@ -55,8 +60,9 @@ class DoublingConvTranspose2d(nn.ConvTranspose2d):
 
 
 def _in_bf16(maps: Tensor) -> bool:
-    on_cpu = maps.device.type == "cpu" and torch.is_autocast_enabled("cpu")
-    return on_cpu and torch.get_autocast_dtype("cpu") == torch.bfloat16 and torch.is_grad_enabled()
+    kind = maps.device.type
+    known = kind in ("cpu", "cuda") and torch.is_autocast_enabled(kind) and torch.is_grad_enabled()
+    return known and torch.get_autocast_dtype(kind) == torch.bfloat16
 
 
 def _cast(maps: Tensor, weight: Tensor) -> tuple[Tensor, Tensor]:
@@ -76,6 +82,10 @@ def weight_gradient(small: Tensor, large: Tensor) -> Tensor:
     return product.view(a, 4, 4, -1).permute(0, 3, 1, 2)
 
 
+def _product_is_faster(large: Tensor) -> bool:
+    return large.shape[1] <= FEW_CHANNELS if large.is_cuda else large.shape[-1] <= LARGEST_PRODUCT
+
+
 def doubled(maps: Tensor, weight: Tensor) -> Tensor:
     """Returns the transposed convolution (N, B, 2H, 2W) of `maps` (N, A, H, W) with `weight` (A, B, 4, 4)."""
     if weight.shape[1] > FEW_CHANNELS:
@@ -93,7 +103,7 @@ def _backward(ctx: Any, gradient: Tensor, transposed: bool) -> tuple[Tensor | No
     gradient = gradient.contiguous(memory_format=torch.channels_last)
     of_maps, of_weight = ctx.needs_input_grad
     small, large = (maps, gradient) if transposed else (gradient, maps)
-    by_product = of_weight and large.shape[-1] <= LARGEST_PRODUCT
+    by_product = of_weight and _product_is_faster(large)
     by_blocks = of_maps and not transposed and weight.shape[1] <= FEW_CHANNELS
     wanted = [of_maps and not by_blocks, of_weight and not by_product, False]
     first, second = None, None
@@ -128,12 +138,24 @@ class _Doubling(torch.autograd.Function):
         return _backward(ctx, gradient, transposed=True)
 
 
-def _gradients(gradient: Tensor, maps: Tensor, weight: Tensor, wanted: list[bool]) -> tuple[Tensor | None, ...]:
-    """Returns the gradients of the halving convolution by `maps` and `weight`, as far as they are `wanted`."""
+def _of_maps(gradient: Tensor, maps: Tensor, weight: Tensor) -> Tensor:
+    """Returns the gradient of the halving convolution by `maps`, of which only the shape matters."""
     gradient = gradient.contiguous(memory_format=torch.channels_last)
+    if weight.shape[1] <= FEW_CHANNELS:
+        return doubled(gradient, weight)
     convolution = torch.ops.aten.convolution_backward
-    found = convolution(gradient, maps, weight, None, *_GEOMETRY, False, [0, 0], 1, [*wanted, False])
-    return tuple(value if asked else None for value, asked in zip(found, wanted, strict=False))
+    result: Tensor = convolution(gradient, maps, weight, None, *_GEOMETRY, False, [0, 0], 1, [True, False, False])[0]
+    return result
+
+
+def _of_weight(gradient: Tensor, maps: Tensor, weight: Tensor) -> Tensor:
+    """Returns the gradient of the halving convolution by `weight`, of which only the shape matters."""
+    gradient, maps = (value.contiguous(memory_format=torch.channels_last) for value in (gradient, maps))
+    if _product_is_faster(maps):
+        return weight_gradient(gradient, maps)
+    convolution = torch.ops.aten.convolution_backward
+    result: Tensor = convolution(gradient, maps, weight, None, *_GEOMETRY, False, [0, 0], 1, [False, True, False])[1]
+    return result
 
 
 def twice_differentiable(maps: Tensor, weight: Tensor) -> Tensor:
@@ -156,7 +178,7 @@ class _TwiceDifferentiable(torch.autograd.Function):
         of_weight = None
         # needs_input_grad is also set if only the gradient by the maps is asked for, as for a gradient penalty.
         if ctx.needs_input_grad[1] and torch._C._will_engine_execute_node(ctx.next_functions[1][0]):
-            _, of_weight = _gradients(gradient.detach(), maps.detach(), weight.detach(), [False, True])
+            of_weight = _of_weight(gradient.detach(), maps.detach(), weight.detach())
         return of_maps, of_weight
 
 
@@ -166,17 +188,12 @@ class _MapsGradient(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, gradient: Tensor, weight: Tensor, maps: Tensor) -> Tensor:
         ctx.save_for_backward(gradient, weight)
-        of_maps, _ = _gradients(gradient, maps, weight, [True, False])
-        assert of_maps is not None
-        return of_maps
+        return _of_maps(gradient, maps, weight)
 
     @staticmethod
     @torch.autograd.function.once_differentiable
     def backward(ctx: Any, second: Tensor) -> tuple[Tensor | None, Tensor | None, None]:
         gradient, weight = ctx.saved_tensors
         of_gradient = conv2d(second, weight, stride=2, padding=1) if ctx.needs_input_grad[0] else None
-        of_weight = None
-        if ctx.needs_input_grad[1]:
-            second = second.contiguous(memory_format=torch.channels_last)
-            _, of_weight = _gradients(gradient, second, weight, [False, True])
+        of_weight = _of_weight(gradient, second, weight) if ctx.needs_input_grad[1] else None
         return of_gradient, of_weight, None
