@@ -20,7 +20,7 @@ export DO_NOT_TRACK := true
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
-.PHONY: help install repro test test-long test-cluster lint format ui bench
+.PHONY: help install repro test test-long test-cluster lint format ui bench gpu
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' Makefile
@@ -68,3 +68,6 @@ bench: $(INSTALLED) ## Measure the speed of a training step, the crop and the ev
 	@$(BIN)/python benchmarks/crop_speed.py
 	@$(BIN)/python benchmarks/evaluation_speed.py
 	@$(BIN)/python benchmarks/tracking_cost.py
+
+gpu: $(INSTALLED) ## Try and measure the whole pipeline on this machine's GPU (OUT=folder for the results)
+	@$(BIN)/python benchmarks/gpu.py --out $(or $(OUT),gpu)

@@ -54,7 +54,8 @@ def run(command: list[str], home: Path) -> tuple[float, float]:
     return time.perf_counter() - start, float(found[1])
 
 
-def whole_commands(pictures: int, rounds: int) -> None:
+def whole_commands(pictures: int, rounds: int, device: torch.device) -> dict[str, str]:
+    """Returns, for each command, its speed and how far its distance is from pytorch-fid's."""
     with tempfile.TemporaryDirectory() as temporary:
         home = Path(temporary)
         weights = home / "hub" / "checkpoints" / INCEPTION.name
@@ -64,8 +65,8 @@ def whole_commands(pictures: int, rounds: int) -> None:
             draw_pictures(folder, pictures, seed, 8 * 2**seed)
         names = [str(folder) for folder in folders]
         ours = ["dcgan", "distance", *names, "--weights", str(weights)]
-        sides = {"pytorch-fid": ["pytorch_fid", *names, "--device", "cpu"], "ours": ours}
-        if any(map(shutil.which, ("c++", "g++", "clang++"))):
+        sides = {"pytorch-fid": ["pytorch_fid", *names, "--device", str(device)], "ours": ours}
+        if device.type == "cpu" and any(map(shutil.which, ("c++", "g++", "clang++"))):
             sides["ours, compiled"] = [*ours, "--compile"]
             few = home / "few"
             draw_pictures(few, 64, 2, 8)
@@ -73,15 +74,17 @@ def whole_commands(pictures: int, rounds: int) -> None:
                 ["dcgan", "distance", str(few), str(few), *sides["ours, compiled"][4:]], home
             )  # what is compiled is kept
         results = [{side: run(command, home) for side, command in sides.items()} for _ in range(rounds)]
+    said = {}
     for side in sides:
         seconds = statistics.median(result[side][0] for result in results)
         ratio = statistics.median(result["pytorch-fid"][0] / result[side][0] for result in results)
         theirs = results[0]["pytorch-fid"][1]
         apart = abs(results[0][side][1] - theirs) / theirs
-        print(
-            f"{side}: {2 * pictures / seconds:.2f} pictures/s, {ratio:.2f} times pytorch-fid; "
+        said[side] = (
+            f"{2 * pictures / seconds:.2f} pictures/s, {ratio:.2f} times pytorch-fid; "
             f"distance {results[0][side][1]:.10g}, {apart:.1e} from its"
         )
+    return said
 
 
 def drawn(seed: int) -> Statistics:
@@ -111,7 +114,8 @@ def main() -> None:
     parser.add_argument("--pictures", type=int, default=250, help="in each folder")
     parser.add_argument("--rounds", type=int, default=3)
     arguments = parser.parse_args()
-    whole_commands(arguments.pictures, arguments.rounds)
+    for side, said in whole_commands(arguments.pictures, arguments.rounds, torch.device("cpu")).items():
+        print(f"{side}: {said}")
     distances(arguments.rounds)
 
 
