@@ -94,15 +94,16 @@ def load(folder: Path, network: FeatureNetwork) -> Callable[[str], Reference | N
     features = {name.partition(".")[0]: open_features(folder, name.partition(".")[0]) for name in arrays}
     present = {split: of_split for split, of_split in features.items() if of_split is not None}
 
+    def known(name: str) -> frechet.Statistics:
+        mean, rows = arrays[f"{name}.mean"], present[name]
+        few = rows if len(rows) <= len(mean) else None  # as `collect` returned them
+        return frechet.Statistics(len(rows), mean, arrays[f"{name}.covariance"], few)
+
     def of(split: str) -> Reference | None:
         parts = [name for name in present if split in (name, "all")]
         if sum(len(present[name]) for name in parts) < 2:
             return None
-        statistics = (
-            frechet.Statistics(len(present[name]), arrays[f"{name}.mean"], arrays[f"{name}.covariance"])
-            for name in parts
-        )
-        return Reference(frechet.merge(statistics), _chosen([present[name] for name in parts]))
+        return Reference(frechet.merge(map(known, parts)), _chosen([present[name] for name in parts]))
 
     return of
 
