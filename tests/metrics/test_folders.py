@@ -542,8 +542,8 @@ def test_few_pictures_kept_are_said_to_be_less_exact(project: Path, capsys: pyte
         assert ("no features" not in printed(capsys, *words)[2]) == exact
 
 
-def kept(folder: Path, **arrays: npt.ArrayLike) -> Path:
-    np.savez_compressed(folder / "kept.npz", **{"mu": np.zeros(3), "sigma": np.eye(3), **arrays})
+def kept(folder: Path, mu: npt.ArrayLike = (0, 0, 0), sigma: npt.ArrayLike = np.eye(3)) -> Path:  # noqa: B008
+    np.savez_compressed(folder / "kept.npz", mu=mu, sigma=sigma)
     return folder / "kept.npz"
 
 

@@ -29,7 +29,7 @@ class Folder(NamedTuple):
     """The pictures of a folder, in the order of their names and in three channels."""
 
     read: Pictures
-    count: int
+    number: int  # of pictures
     size: str  # of the first picture, such as 64x64
     left_out: Counter[str]  # files that are not read, by kind
     not_theirs: int  # pictures that pytorch-fid leaves out, since their names end in capitals or they are in subfolders
