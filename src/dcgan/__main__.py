@@ -13,11 +13,11 @@ from pathlib import Path
 from typing import Any
 
 from dcgan import params
-from dcgan.commands import data, importing
+from dcgan.commands import data, distance, importing
 from dcgan.commands.common import add_command as _add
 from dcgan.commands.common import project_root as _project_root
 from dcgan.system.errors import UserError, about_disk
-from dcgan.system.project_files import DOWNLOADS, FACES, GENERATOR
+from dcgan.system.project_files import FACES, GENERATOR
 
 _CLEANED = """what is listed, if it has not changed for 30 days (--older-than):
   checkpoints      of trainings that no process runs, and whose settings neither params.yaml
@@ -52,7 +52,7 @@ def parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--version", action="version", version=f"dcgan {importlib.metadata.version('dcgan')}")
     commands = parser.add_subparsers(required=True, metavar="COMMAND", dest="command")
-    for add in (_add_settings, data.add, _add_pictures, _add_runs, _add_ui, _add_distance, _add_clean, importing.add):
+    for add in (_add_settings, data.add, _add_pictures, _add_runs, _add_ui, distance.add, _add_clean, importing.add):
         add(commands)
     return parser
 
@@ -172,35 +172,6 @@ def _add_ui(commands: Any) -> None:
     ui.add_argument("--port", type=int, default=5000, metavar="N", help="port of the server; default: 5000")
 
 
-def _add_distance(commands: Any) -> None:
-    distance = _add(
-        commands,
-        "distance",
-        _distance,
-        "print the Frechet distance of two folders of pictures: FID, unless another network or other weights are given",
-        "dcgan distance real generated",
-    )
-    distance.add_argument(
-        "folders",
-        type=Path,
-        nargs=2,
-        metavar="FOLDER",
-        help="two folders of PNG, JPEG, ... files; all pictures of a folder have one size",
-    )
-    distance.add_argument(
-        "--network",
-        choices=("inception", "efficientnet_lite0"),
-        default="inception",
-        help="feature network; default: inception",
-    )
-    distance.add_argument(
-        "--weights", type=Path, metavar="FILE", help="file of other weights; the result is then not FID"
-    )
-    distance.add_argument(
-        "--compile", action="store_true", help="compile the network, on a CPU only; faster for many pictures"
-    )
-
-
 def _add_clean(commands: Any) -> None:
     clean = _add(
         commands,
@@ -314,32 +285,6 @@ def _ui(options: argparse.Namespace) -> None:
     connection.connect(root)  # creates the database under a lock; MLflow's server and a stage could disturb each other
     command = [sys.executable, "-m", "mlflow", "ui", "--backend-store-uri", connection.address(root)]
     os.execv(sys.executable, [*command, "--host", "127.0.0.1", "--port", str(options.port), "--workers", "1"])
-
-
-def _distance(options: argparse.Namespace) -> None:
-    from dcgan.metrics import collecting, feature_networks, folders, frechet, weights
-    from dcgan.system import hardware
-
-    opened = [folders.open_folder(folder) for folder in options.folders]
-    if options.weights and not options.weights.is_file():
-        raise UserError(f"{options.weights}: there is no such file; give a file of weights, or omit --weights.")
-    file = options.weights or weights.provide(options.network, _downloads(options.network))
-    device = hardware.default_device()
-    hardware.prepare()
-    network = feature_networks.load(options.network, file, device, options.compile and device.type == "cpu")
-    a, b = (
-        collecting.collect(network, pictures, count, str(folder))
-        for folder, (pictures, count) in zip(options.folders, opened, strict=True)
-    )
-    print(f"{network.distance_name}: {frechet.frechet_distance(a, b):.10g}")
-    print(
-        f"network {network.name}, weights {network.weights_sha256}, fp32; {a.count} pictures against {b.count}",
-        file=sys.stderr,
-    )
-
-
-def _downloads(network: str) -> Path:
-    return _project_root() / DOWNLOADS if network == "inception" else Path()
 
 
 if __name__ == "__main__":

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import subprocess
@@ -24,6 +25,7 @@ from dcgan import networks, params
 from dcgan.__main__ import main
 from dcgan.data import images
 from dcgan.metrics import feature_networks, folders, weights
+from dcgan.metrics import kept as statistics_files
 from dcgan.metrics.frechet import Statistics, frechet_distance
 from dcgan.sampling import draw_latents, generated, random_state
 from dcgan.system.choices import FidNetwork
@@ -110,7 +112,7 @@ def odd(tmp_path: Path) -> Path:
     (folder / "cmyk.jpg").write_bytes(encoded(drawn("CMYK", 20, 16, 6), "JPEG"))
     (folder / "10.png").write_bytes(turned())
     (folder / "see through.png").write_bytes(see_through())
-    for name in ("notes.txt", "B.PNG", "a.png.part", "png", "a.gif", "a.npy"):
+    for name in ("notes.txt", "a.png.part", "png", "a.gif", "a.npy", "._1.png"):
         (folder / name).write_bytes(b"no picture")
     (folder / "more").mkdir()
     (folder / "more" / "1.png").write_bytes(b"no picture")
@@ -131,9 +133,12 @@ def test_the_suffixes_are_pytorch_fids() -> None:
 @pytest.mark.filterwarnings("ignore:Palette images with Transparency:UserWarning")
 def test_a_folder_is_read_as_pytorch_fid_reads_it(odd: Path) -> None:
     before = everything_in(odd)
-    read, count = folders.open_folder(odd)
+    read, count, size, left_out, not_theirs = folders.open_folder(odd)
+    (odd / "._1.png").unlink()  # at which pytorch-fid stops
+    before.pop("._1.png")
     expected = pytorch_fids(odd)
-    assert count == len(expected) == len(MODES) + 11
+    assert count == len(expected) == len(MODES) + 11 and size == "20x16" and not_theirs == 0
+    assert folders.counted(left_out) == "1 .gif, 1 .npy, 1 .part, 1 .txt, 1 hidden, 1 subfolder, 1 without ending"
     found = read(slice(0, count))
     assert found.dtype == torch.uint8 and found.shape == (count, 16, 20, 3)
     for mine, theirs in zip(found.numpy(), expected, strict=True):
@@ -143,7 +148,7 @@ def test_a_folder_is_read_as_pytorch_fid_reads_it(odd: Path) -> None:
 
 @pytest.mark.filterwarnings("ignore:Palette images with Transparency:UserWarning")
 def test_any_part_of_a_folder_can_be_read(odd: Path) -> None:
-    read, count = folders.open_folder(odd)
+    read, count, *_ = folders.open_folder(odd)
     everything = read(slice(0, count))
     for start, stop in ((0, 1), (3, 9), (count - 2, count)):
         assert torch.equal(read(slice(start, stop)), everything[start:stop])
@@ -153,8 +158,24 @@ def test_pictures_are_in_the_order_of_their_names(tmp_path: Path) -> None:
     levels = {"b.png": 1, "a.png": 0, "c.bmp": 4, "b.webp": 3, "b.ppm": 2}
     for name, level in levels.items():
         Image.new("RGB", (4, 4), (level * 40,) * 3).save(tmp_path / name)
-    read, _ = folders.open_folder(tmp_path)
+    read, *_ = folders.open_folder(tmp_path)
     assert (read(slice(0, 5))[:, 0, 0, 0] / 40).round().tolist() == [0, 1, 2, 3, 4]
+
+
+@pytest.mark.parametrize("recursive", [False, True])
+def test_capitals_are_read_and_subfolders_if_wanted(tmp_path: Path, recursive: bool) -> None:
+    """What pytorch-fid would leave out is counted, and so is what is left out here."""
+    folder = fill(tmp_path / "faces", [smooth(i, 0, 256) for i in range(3)])
+    shutil.copy(folder / "2.png", folder / "3.PNG")
+    fill(folder / "more", [smooth(i, 0, 256) for i in (4, 5)])
+    fill(folder / "more" / "still", [smooth(6, 0, 256)])
+    for name in ("._0.png", "more/._0.png", "more/Thumbs.db", "more/notes.txt"):
+        (folder / name).write_bytes(b"no picture")
+    read, count, _, left_out, not_theirs = folders.open_folder(folder, recursive)
+    assert (count, not_theirs) == ((7, 4) if recursive else (4, 1))
+    assert left_out == ({"hidden": 3, ".txt": 1} if recursive else {"hidden": 1, "subfolder": 1})
+    expected = [smooth(i, 0, 256) for i in ((0, 1, 2, 2, 4, 5, 6) if recursive else (0, 1, 2, 2))]
+    assert np.array_equal(read(slice(0, count)).numpy(), np.stack(expected))
 
 
 def no_folder(folder: Path) -> None:
@@ -220,7 +241,7 @@ def test_a_picture_that_cannot_be_read_is_named(tmp_path: Path, name: str, first
     broken = folder / (f" {name}" if first else name)
     broken.write_bytes(UNREADABLE[name])
     with pytest.raises(UserError) as error:
-        read, count = folders.open_folder(folder)
+        read, count, *_ = folders.open_folder(folder)
         read(slice(0, count))
     assert one_sentence(str(error.value)).startswith(f"{broken}: ")
 
@@ -228,7 +249,7 @@ def test_a_picture_that_cannot_be_read_is_named(tmp_path: Path, name: str, first
 def test_a_folder_that_is_called_as_a_picture_is_named(tmp_path: Path) -> None:
     folder = fill(tmp_path / "faces", [NOISE] * 2)
     (folder / "9.png").mkdir()
-    read, count = folders.open_folder(folder)
+    read, count, *_ = folders.open_folder(folder)
     with pytest.raises(UserError) as error:
         read(slice(0, count))
     assert one_sentence(str(error.value)).startswith(f"{folder / '9.png'}: ")
@@ -238,7 +259,7 @@ def test_a_folder_that_is_called_as_a_picture_is_named(tmp_path: Path) -> None:
 def test_a_picture_of_another_size_is_named(tmp_path: Path, shape: tuple[int, int]) -> None:
     folder = fill(tmp_path / "faces", [NOISE] * 3)
     Image.fromarray(np.zeros((*shape, 3), np.uint8)).save(folder / "7.png")
-    read, count = folders.open_folder(folder)
+    read, count, *_ = folders.open_folder(folder)
     assert len(read(slice(0, 3))) == 3  # up to there nothing is wrong
     with pytest.raises(UserError) as error:
         read(slice(2, count))
@@ -269,7 +290,7 @@ def test_what_is_written_reads_back(tmp_path: Path, nc: int, count: int) -> None
     assert all(Image.open(path).format == "PNG" for path in folder.iterdir())
     assert list(folder.parent.iterdir()) == [folder]
     if count > 1:
-        read, there = folders.open_folder(folder)
+        read, there, *_ = folders.open_folder(folder)
         assert there == count
         assert np.array_equal(read(slice(0, count)).numpy(), np.broadcast_to(pictures, (count, 6, 5, 3)))
 
@@ -392,7 +413,6 @@ def test_the_distance_is_that_of_pytorch_fids_command(
     monkeypatch.chdir(tmp_path)
     a = fill(tmp_path / "a", [smooth(i, 0, 200) for i in range(10)])
     b = fill(tmp_path / "b", [smooth(100 + i, 50, 256) for i in range(10)])
-    shutil.copy(b / "0.png", b / "not this.PNG")
     env = os.environ | {"TORCH_HOME": str(inception_weights.parents[2]), "OMP_NUM_THREADS": "1"}
     command = [sys.executable, "-m", "pytorch_fid", "--device", "cpu", "--num-workers", "0", "--batch-size", "8"]
     saving = [[*command, "--save-stats", str(folder), f"{folder}.npz"] for folder in (a, b)]
@@ -401,6 +421,8 @@ def test_the_distance_is_that_of_pytorch_fids_command(
     assert first.returncode == second.returncode == 0
     assert name == "frechet_distance" and "10 pictures against 10" in err and sha256(inception_weights) in err
     assert found == pytest.approx(in_their_span(Path(f"{a}.npz"), Path(f"{b}.npz")), rel=1e-6)
+    read, about = statistics_files.read(Path(f"{a}.npz"))
+    assert about is None and read.mean.shape == (2048,) and read.covariance.shape == (2048, 2048)
 
 
 class Means(nn.Module):
@@ -456,6 +478,121 @@ def test_only_the_published_inceptions_distance_is_called_fid(
         return Statistics(70, means.mean(axis=0), np.cov(means, rowvar=False))
 
     assert found == pytest.approx(frechet_distance(statistics("a"), statistics("b")), rel=1e-4)
+
+
+# Kept statistics.
+
+
+@pytest.fixture
+def measured_by_means(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The mean colour in place of a network."""
+
+    def load(name: FidNetwork, *_: object) -> feature_networks.FeatureNetwork:
+        return feature_networks.FeatureNetwork(name, weights.SHA256[name], Means(), 3)
+
+    monkeypatch.setattr(feature_networks, "load", load)
+    monkeypatch.setattr(weights, "provide", lambda name, downloads: Path("provided"))
+
+
+def theirs(path: Path) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
+    """Statistics as pytorch-fid reads them."""
+    mean, covariance = fid_score.compute_statistics_of_path(str(path), None, 50, 3, "cpu")
+    return mean, covariance
+
+
+@pytest.mark.usefixtures("measured_by_means")
+def test_kept_statistics_stand_for_their_folders(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Written here or by pytorch-fid, read here or by pytorch-fid; outside of any project."""
+    monkeypatch.chdir(tmp_path)
+    for side, seed in (("a", 0), ("b", 200)):
+        folder = fill(tmp_path / side, [smooth(i + seed, 0, 256) for i in range(20)])
+        (folder / "._0.png").write_bytes(b"no picture")
+        main(["distance", "--save-stats", side, f"{side}.npz", "--crop", f"178 of {side}"])
+        out, err = capsys.readouterr()
+        assert out.startswith(f"{side}.npz: statistics of 20 pictures, inception") and "left out: 1 hidden" in err
+    known = json.loads(Path("a.json").read_text())
+    assert known == {
+        **{"statistics": "a.npz", "sha256": sha256(Path("a.npz")), "network": "inception"},
+        **{"weights_sha256": weights.SHA256["inception"], "arithmetic": "fp32", "count": 20, "size": "32x32"},
+        "crop": "178 of a",
+    }
+    expected = float(fid_score.calculate_frechet_distance(*theirs(Path("a.npz")), *theirs(Path("b.npz"))))
+    for words in (("a", "b"), ("a.npz", "b"), ("a", "b.npz"), ("a.npz", "b.npz")):
+        name, found, err = printed(capsys, *words)
+        assert name == "fid" and found == pytest.approx(expected, rel=1e-6)
+        assert "20 pictures against 20" in err and weights.SHA256["inception"] in err
+        assert ("178 of a, and b.npz 178 of b" in err) == (words == ("a.npz", "b.npz"))
+        assert "features" not in err  # there are more pictures than dimensions
+
+    mean, covariance = theirs(Path("b.npz"))
+    np.savez_compressed("theirs.npz", mu=mean, sigma=covariance)  # as pytorch-fid's --save-stats
+    name, found, err = printed(capsys, "a", "theirs.npz")
+    assert name == "frechet_distance" and found == pytest.approx(expected, rel=1e-6)
+    assert "theirs.npz: no .json" in err and "20 pictures against an unknown number" in err
+    assert "no features: the distance is taken from eigenvalues" in err
+
+
+@pytest.mark.usefixtures("measured_by_means")
+def test_few_pictures_kept_are_said_to_be_less_exact(project: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for side, seed in (("a", 0), ("b", 200)):
+        fill(project / side, [smooth(i + seed, 0, 256) for i in range(3)])
+        main(["distance", "--save-stats", side, f"{side}.npz"])
+    for words, exact in ((("a", "b"), True), (("a", "b.npz"), True), (("a.npz", "b.npz"), False)):
+        assert ("no features" not in printed(capsys, *words)[2]) == exact
+
+
+def kept(folder: Path, mu: npt.ArrayLike = (0, 0, 0), sigma: npt.ArrayLike = np.eye(3)) -> Path:  # noqa: B008
+    np.savez_compressed(folder / "kept.npz", mu=mu, sigma=sigma)
+    return folder / "kept.npz"
+
+
+@pytest.mark.parametrize(
+    ("write", "word"),
+    [
+        (lambda path: None, "no such file"),
+        (lambda path: path.touch(), "no statistics"),
+        (lambda path: path.write_text("These are words."), "no statistics"),
+        (lambda path: path.write_bytes(kept(path.parent).read_bytes()[:-30]), "no statistics"),
+        (lambda path: np.savez(path, mu=np.zeros(3)), "no statistics"),
+        (lambda path: np.savez(path, mu=np.array([{}]), sigma=np.eye(1)), "no statistics"),  # needs pickle
+        (lambda path: kept(path.parent, sigma=np.eye(4)), "shape"),
+        (lambda path: kept(path.parent, mu=np.full(3, np.nan)), "not finite"),
+        (lambda path: kept(path.parent).with_suffix(".json").write_text("{}"), "kept.json"),
+        (lambda path: kept(path.parent).with_suffix(".json").write_text('{"sha256": "0", "statistics": ""}'), "kept."),
+        (lambda path: kept(path.parent, mu=np.zeros(4), sigma=np.eye(4)), "4 dimensions"),
+    ],
+)
+@pytest.mark.usefixtures("measured_by_means")
+def test_what_is_no_statistics_is_named(project: Path, write: Callable[[Path], object], word: str) -> None:
+    fill(project / "a", [NOISE] * 2)
+    write(project / "kept.npz")
+    said = refusal("distance", "kept.npz", "a")
+    assert "kept." in said and word in said
+
+
+@pytest.mark.usefixtures("measured_by_means")
+def test_statistics_of_another_network_or_file_are_refused(project: Path) -> None:
+    fill(project / "a", [smooth(i, 0, 256) for i in range(3)])
+    main(["distance", "--save-stats", "a", "a.npz", "--network", "efficientnet_lite0"])
+    said = refusal("distance", "a.npz", "a")
+    assert "a.npz" in said and "efficientnet_lite0" in said and "inception" in said
+    main(["distance", "a", "a.npz", "--network", "efficientnet_lite0"])
+    kept(project).replace(project / "a.npz")
+    assert "a.json: it describes another a.npz" in refusal("distance", "a.npz", "a")
+
+
+def test_statistics_are_never_written_over_what_is_there(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(weights, "provide", lambda *_: pytest.fail("nothing is to be computed"))
+    fill(project / "a", [NOISE] * 2)
+    (project / "there.npz").write_text("dear")
+    (project / "beside.json").write_text("dear")
+    before = everything_in(project)
+    for name in ("there.npz", "beside.npz", "a", "new", "params.yaml", "params.yaml/new.npz"):
+        assert name.partition(".npz")[0] in refusal("distance", "--save-stats", "a", name)
+    assert "--save-stats" in refusal("distance", "a", "a", "--crop", "178")
+    assert everything_in(project) == before
 
 
 def test_a_folder_is_at_no_distance_from_itself(

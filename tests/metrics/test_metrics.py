@@ -11,6 +11,7 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
+import mpmath  # type: ignore[import-untyped]
 import numpy as np
 import numpy.typing as npt
 import pytest
@@ -182,6 +183,52 @@ def test_the_distance_to_a_single_point_is_the_mean_square() -> None:
     assert frechet_distance(gaussian(point, np.zeros((5, 5))), a) == pytest.approx(expected)
 
 
+def in_forty_digits(a: Array, b: Array) -> float:
+    """The distance of two sets of features: tr (S1 S2)^(1/2) is the nuclear norm of A B^T, of centred features."""
+    with mpmath.workdps(40):
+        sides = [mpmath.matrix(x.tolist()) for x in (a, b)]
+        means = [mpmath.matrix([[mpmath.fsum(x.column(j)) / x.rows for j in range(x.cols)]]) for x in sides]
+        for x, mean in zip(sides, means, strict=True):
+            for i, j in np.ndindex(x.rows, x.cols):
+                x[i, j] = (x[i, j] - mean[j]) / mpmath.sqrt(x.rows - 1)
+        nuclear = mpmath.fsum(mpmath.svd_r(sides[0] * sides[1].T, compute_uv=False))
+        parts = [mpmath.fsum(y**2 for y in x) for x in (means[0] - means[1], *sides)]
+        return float(mpmath.fsum(parts) - 2 * nuclear)
+
+
+@settings(deadline=None, max_examples=10)
+@given(SEEDS, st.integers(2, 8), st.integers(2, 10), st.sampled_from([1e-3, 0.1, 1]), st.booleans())
+def test_the_distance_of_few_features_is_exact(seed: int, n: int, m: int, change: float, alike: bool) -> None:
+    """Also where one side has more features than dimensions, and of sets that are nearly equal."""
+    random, d = np.random.default_rng(seed), 8
+    a = random.normal(size=(n, d)) * np.logspace(0, -3, d) + 1
+    b = random.normal(size=(m, d)) * np.logspace(0, -3, d) + 1
+    if alike:
+        b = a.copy()
+        b[-1] += change * random.normal(size=d)
+    traces = a.var(axis=0, ddof=1).sum() + b.var(axis=0, ddof=1).sum()
+    expected = in_forty_digits(a, b)
+    assert frechet_distance(moments(a), moments(b)) == pytest.approx(expected, rel=0, abs=1e-13 * traces)
+    assert frechet_distance(moments(b), moments(a)) == pytest.approx(expected, rel=0, abs=1e-13 * traces)
+
+
+@examples
+@given(SEEDS, st.lists(st.integers(1, 4), min_size=2, max_size=4))
+def test_features_are_kept_while_they_are_few(seed: int, sizes: list[int]) -> None:
+    parts = [np.random.default_rng(seed + i).normal(size=(n, 8)) for i, n in enumerate(sizes)]
+    together = np.concatenate(parts)
+    for kept in (moments(*parts).features, merged(parts).features):
+        assert (kept is None) == (len(together) > 8)
+        assert kept is None or np.array_equal(kept, together)
+
+
+def merged(parts: list[Array]) -> Statistics:
+    collected = [Moments() for _ in parts]
+    for one, part in zip(collected, parts, strict=True):
+        one.add(torch.from_numpy(part))
+    return merge(one.statistics(least=1) for one in collected)
+
+
 # Efficientnet on real faces and damaged ones.
 
 
@@ -297,7 +344,7 @@ def test_the_distance_in_all_dimensions_is_that_in_those_that_are_spanned(
 ) -> None:
     real = moments(train_features)
     assert real.covariance.shape == (1280, 1280)
-    assert frechet_distance(statistics(efficientnet, held_out), real) == pytest.approx(undamaged, rel=1e-4)
+    assert frechet_distance(statistics(efficientnet, held_out), real) == pytest.approx(undamaged, rel=1e-9)
 
 
 def test_what_is_no_face_is_far_worse_than_a_little_blur(
@@ -364,6 +411,20 @@ def test_weights_are_fetched_once_and_placed_where_they_are_found(tmp_path: Path
         weights.place("inception", file, tmp_path / folder)
         assert weights.find("inception", tmp_path / folder).read_bytes() == CONTENT
     assert len(server.requests) == 1
+
+
+@pytest.mark.parametrize("whole", [True, False])
+def test_what_pytorch_fid_has_downloaded_is_not_fetched_again(
+    tmp_path: Path, server: StandIn, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], whole: bool
+) -> None:
+    """Unless its download was cut off, which pytorch-fid does not notice."""
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path))
+    theirs = tmp_path / "hub" / "checkpoints" / weights.INCEPTION.name
+    theirs.parent.mkdir(parents=True)
+    theirs.write_bytes(CONTENT if whole else CONTENT[:-1])
+    file = weights.provide("inception", tmp_path / "downloads", [published(server)], FAST)
+    assert file.read_bytes() == CONTENT and (file == theirs) == whole
+    assert len(server.requests) == (0 if whole else 1) and (str(theirs) in capsys.readouterr().err) != whole
 
 
 def test_the_second_place_is_asked_when_the_first_fails(tmp_path: Path, server: StandIn) -> None:
@@ -518,6 +579,7 @@ def test_a_reference_survives_its_folder(tmp_path: Path, faces: Path) -> None:
         expected, found = means(of_split), load(name)
         assert found is not None
         assert_close(found.statistics, moments(expected))
+        assert found.statistics.features is None  # there are more than 12
         apart = np.abs(found.features[:, None] - expected[None]).max(axis=2)
         rows = apart.argmin(axis=1)  # every face once, in another order
         assert apart.min(axis=1).max() < 1e-5 and sorted(rows) == list(range(len(expected))) != rows.tolist()
@@ -566,6 +628,9 @@ def test_a_split_that_has_too_few_faces_counts_among_all_alone(tmp_path: Path, f
     assert test is not None and test.statistics.count == 2
     assert whole is not None and len(whole.features) == 3
     assert_close(whole.statistics, moments(means(three)))
+    assert whole.statistics.features is not None  # there are at most 12
+    apart = np.abs(whole.statistics.features[:, None] - means(three)[None]).max(axis=2)
+    assert sorted(apart.argmin(axis=1)) == [0, 1, 2] and apart.min(axis=1).max() < 1e-5
     assert reference.open_features(tmp_path / "a", "train") is None
     together = reference.open_features(tmp_path / "a", "all")
     np.testing.assert_allclose(np.asarray(together), means(three), rtol=1e-4, atol=1e-6)

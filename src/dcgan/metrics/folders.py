@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import torch
 from PIL import Image
 from torch import Tensor
 
+from dcgan.data.file_names import as_path
 from dcgan.data.images import Pixels, to_image
+from dcgan.data.inventory import HIDDEN, look
 from dcgan.metrics.collecting import Pictures
 from dcgan.system.errors import UserError
 from dcgan.system.files import atomic
@@ -21,19 +25,33 @@ SUFFIXES = (".bmp", ".jpg", ".jpeg", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".
 _WRITTEN = 64  # pictures per batch
 
 
-def open_folder(folder: Path) -> tuple[Pictures, int]:
-    """Returns the pictures of a folder, in the order of their names and in three channels, and their number.
+class Folder(NamedTuple):
+    """The pictures of a folder, in the order of their names and in three channels."""
+
+    read: Pictures
+    number: int  # of pictures
+    size: str  # of the first picture, such as 64x64
+    left_out: Counter[str]  # files that are not read, by kind
+    not_theirs: int  # pictures that pytorch-fid leaves out, since their names end in capitals or they are in subfolders
+
+
+def open_folder(folder: Path, recursive: bool = False) -> Folder:
+    """Opens the pictures of a folder: files whose names end like those that pytorch-fid reads, in capitals too.
+
+    Args:
+        recursive: whether pictures in subfolders are read too.
 
     Raises:
         UserError: there is no such folder, it has fewer than two pictures, or the first picture cannot be read. The
-            returned function raises it if a picture cannot be read, or differs in size from the first.
+            function `read` raises it if a picture cannot be read, or differs in size from the first.
     """
     if not folder.is_dir():
         raise UserError(f"{folder}: there is no such folder; give one that holds pictures.")
-    files = sorted(path for path in folder.iterdir() if path.suffix in SUFFIXES)
+    files, left_out = _listed_below(folder) if recursive else _listed(folder)
     if len(files) < 2:
         many = "1 picture" if files else "no pictures"
-        raise UserError(f"{folder}: it holds {many}, but a distance needs 2; add more.")
+        others = f" ({counted(left_out)} left out)" if left_out else ""
+        raise UserError(f"{folder}: it holds {many}{others}, but a distance needs 2; add more.")
     first = _read(files[0])
 
     def read(numbers: slice) -> Tensor:
@@ -48,7 +66,39 @@ def open_folder(folder: Path) -> tuple[Pictures, int]:
                 )
         return torch.from_numpy(np.stack(pictures))
 
-    return read, len(files)
+    theirs = sum(path.suffix in SUFFIXES and path.parent == folder for path in files)
+    return Folder(read, len(files), f"{first.shape[1]}x{first.shape[0]}", left_out, len(files) - theirs)
+
+
+def counted(kinds: Counter[str]) -> str:
+    """Returns kinds of files with their numbers, such as `2 hidden, 1 .txt`."""
+    return ", ".join(f"{count} {kind}" for kind, count in sorted(kinds.items()))
+
+
+def _listed(folder: Path) -> tuple[list[Path], Counter[str]]:
+    files, left_out = [], Counter[str]()
+    for path in sorted(folder.iterdir()):
+        if path.name.startswith("."):  # such as ._0.png, which macOS leaves beside 0.png
+            left_out["hidden"] += 1
+        elif path.suffix.lower() in SUFFIXES:
+            files.append(path)
+        else:
+            left_out["subfolder" if path.is_dir() else path.suffix or "without ending"] += 1
+    return files, left_out
+
+
+def _listed_below(folder: Path) -> tuple[list[Path], Counter[str]]:
+    found, left_out = look(folder), Counter[str]()
+    files = []
+    for name, problem in zip(found["file"], found["problem"], strict=True):
+        path = Path(as_path(folder, name))
+        if problem:
+            left_out["hidden" if problem == HIDDEN else "unreadable"] += 1
+        elif path.suffix.lower() in SUFFIXES:
+            files.append(path)
+        else:
+            left_out[path.suffix or "without ending"] += 1
+    return sorted(files), left_out
 
 
 def _read(path: Path) -> Pixels:

@@ -14,15 +14,25 @@ from torch import Tensor
 from dcgan.system.errors import UserError
 
 Array = npt.NDArray[np.float64]
+Features = npt.NDArray[np.floating]
 
 
 @dataclass(frozen=True)
 class Statistics:
-    """Mean (D,) and unbiased covariance (D, D) of `count` features."""
+    """Mean (D,) and unbiased covariance (D, D) of `count` features, and the features of few pictures."""
 
     count: int
     mean: Array
     covariance: Array
+    features: Features | None = None  # (N, D) with N up to D, from which distances are exact; None: more, or not known
+
+    @cached_property
+    def factor(self) -> Array:
+        """A matrix F, (N, D) or (D, D), with F^T F = covariance."""
+        if self.features is not None:
+            centred: Array = (self.features - self.mean) / np.sqrt(self.count - 1)
+            return centred
+        return self.root
 
     @cached_property
     def root(self) -> Array:
@@ -33,10 +43,14 @@ class Statistics:
 
 
 class Moments:
-    """Accumulates the mean and covariance of batches of features, in float64 on their device."""
+    """Accumulates the mean and covariance of batches of features, in float64 on their device.
+
+    The features themselves are kept while there are at most as many as they have dimensions.
+    """
 
     def __init__(self) -> None:
         self._count = 0
+        self._features: list[Tensor] = []
         self._origin = self._sum = self._products = torch.zeros(0)
 
     def add(self, features: Tensor) -> None:
@@ -48,11 +62,16 @@ class Moments:
             self._sum, self._products = torch.zeros_like(self._origin), torch.zeros_like(batch.T @ batch)
         batch = batch - self._origin
         self._count += len(batch)
+        self._features = [*self._features, features] if self._few else []
         self._sum += batch.sum(dim=0)
         self._products.addmm_(batch.T, batch)
 
+    @property
+    def _few(self) -> bool:
+        return self._count <= len(self._origin)
+
     def statistics(self, least: int = 2) -> Statistics:
-        """Returns the mean and covariance of all features that were added.
+        """Returns the mean and covariance of all features that were added, and the features if they are few.
 
         Args:
             least: number of features that are enough. With 1, the covariance of a single feature is 0, as `merge`
@@ -67,7 +86,8 @@ class Moments:
         covariance = (self._products - torch.outer(mean, mean) * self._count) / max(1, self._count - 1)
         if not (mean.isfinite().all() and covariance.isfinite().all()):
             raise UserError("the features of some pictures are not finite; check for damaged pictures or weights.")
-        return Statistics(self._count, (mean + self._origin).cpu().numpy(), covariance.cpu().numpy())
+        features = torch.cat(self._features).cpu().numpy() if self._few else None
+        return Statistics(self._count, (mean + self._origin).cpu().numpy(), covariance.cpu().numpy(), features)
 
 
 def merge(parts: Iterable[Statistics]) -> Statistics:
@@ -79,17 +99,31 @@ def merge(parts: Iterable[Statistics]) -> Statistics:
     for part in parts:
         offset = part.mean - mean
         scatter += part.covariance * (part.count - 1) + np.outer(offset, offset) * part.count
-    return Statistics(count, mean, scatter / (count - 1))
+    kept = [part.features for part in parts if part.features is not None]
+    few = len(kept) == len(parts) and count <= len(mean)
+    return Statistics(count, mean, scatter / (count - 1), np.concatenate(kept) if few else None)
 
 
 def frechet_distance(a: Statistics, b: Statistics) -> float:
     """Returns |m1 - m2|^2 + tr(S1 + S2 - 2 (S1 S2)^(1/2)).
 
-    The trace of the root is the sum of the square roots of the eigenvalues of R S1 R, where R is the symmetric square
-    root of S2. S1 S2 has the same eigenvalues. R S1 R is symmetric, so they are never complex, and need no epsilon when
-    S2 is singular. The root is kept with `b`, so that several sets are compared faster with the same `b`.
+    A factor and a root are kept with the statistics, so that several sets are compared faster with the same `b`.
     """
-    eigenvalues = np.linalg.eigvalsh(b.root @ a.covariance @ b.root)
     offset = a.mean - b.mean
-    trace = np.trace(a.covariance) + np.trace(b.covariance) - 2 * np.sqrt(eigenvalues.clip(min=0)).sum()
+    trace = np.trace(a.covariance) + np.trace(b.covariance) - 2 * _trace_of_root(a, b)
     return max(0.0, float(offset @ offset + trace))  # rounding can make it slightly negative for equal sets
+
+
+def _trace_of_root(a: Statistics, b: Statistics) -> float:
+    """Returns tr (S1 S2)^(1/2), from the features of few pictures if there are any.
+
+    With S1 = F^T F and S2 = G^T G it is the sum of the singular values of F G^T, which is exact to rounding. S1 S2 of
+    few pictures has many eigenvalues of 0 instead, which rounding moves to 1e-16, and the square root of that is 1e-8.
+
+    Of two covariances of many pictures it is the sum of the square roots of the eigenvalues of R S1 R, where R is the
+    symmetric square root of S2. S1 S2 has the same eigenvalues. R S1 R is symmetric, so they are never complex, and
+    need no epsilon when S2 is singular.
+    """
+    if a.features is None and b.features is None:
+        return float(np.sqrt(np.linalg.eigvalsh(b.root @ a.covariance @ b.root).clip(min=0)).sum())
+    return float(np.linalg.svd(a.factor @ b.factor.T, compute_uv=False).sum())

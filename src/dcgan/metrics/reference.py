@@ -104,6 +104,11 @@ def load(folder: Path, network: FeatureNetwork) -> References:
     features = {name.partition(".")[0]: open_features(folder, name.partition(".")[0]) for name in arrays}
     present = {split: of_split for split, of_split in features.items() if of_split is not None}
 
+    def known(name: str) -> frechet.Statistics:
+        mean, rows = arrays[f"{name}.mean"], present[name]
+        few = rows if len(rows) <= len(mean) else None  # as `collect` returned them
+        return frechet.Statistics(len(rows), mean, arrays[f"{name}.covariance"], few)
+
     def of(split: str, most: int | None = None) -> Reference | None:
         parts = [name for name in present if split in (name, "all")]
         count = sum(len(present[name]) for name in parts)
@@ -112,11 +117,8 @@ def load(folder: Path, network: FeatureNetwork) -> References:
         if most is not None and most < count:
             some = _chosen([present[name] for name in parts], most)
             return Reference(statistics_of(some), some[:COMPARED])
-        statistics = (
-            frechet.Statistics(len(present[name]), arrays[f"{name}.mean"], arrays[f"{name}.covariance"])
-            for name in parts
-        )
-        return Reference(frechet.merge(statistics), _chosen([present[name] for name in parts], COMPARED))
+        chosen = _chosen([present[name] for name in parts], COMPARED)
+        return Reference(frechet.merge(map(known, parts)), chosen)
 
     return of
 

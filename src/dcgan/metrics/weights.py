@@ -10,10 +10,13 @@ import shutil
 from collections.abc import Sequence
 from pathlib import Path
 
-from dcgan.data.fetching import PATIENT, File, Patience, fetch
+import torch
+
+from dcgan.data.fetching import PATIENT, File, Patience, fetch, mismatch
 from dcgan.system.choices import FidNetwork
 from dcgan.system.errors import UserError
 from dcgan.system.files import sha256
+from dcgan.system.progress import say
 
 # The release of pytorch-fid, and the same bytes in a release of torch-fidelity.
 INCEPTION = File(
@@ -49,13 +52,26 @@ def provide(
 ) -> Path:
     """Returns the verified file of a network's weights, from a package or from `downloads`; fetches it if absent.
 
+    What pytorch-fid has downloaded is taken instead of being fetched.
+
     Raises:
         UserError: the file cannot be fetched, or is not the published one.
     """
     if name == "efficientnet_lite0":
         return packaged()
+    theirs = pytorch_fids() / INCEPTION.name
+    if theirs.exists() and not (downloads / INCEPTION.name).exists():
+        problem = mismatch(theirs, files[0])
+        if problem is None:
+            return theirs
+        say(f"{theirs}: pytorch-fid has put it there, but it is not the published file ({problem}); not used")
     fetch(files, downloads, "the release fid_weights of mseitzer/pytorch-fid on GitHub", patience)
     return downloads / INCEPTION.name
+
+
+def pytorch_fids() -> Path:
+    """Returns the folder in which pytorch-fid keeps what it downloads, which may not exist."""
+    return Path(torch.hub.get_dir()) / "checkpoints"
 
 
 def place(name: FidNetwork, weights: Path, folder: Path) -> None:
