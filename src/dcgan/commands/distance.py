@@ -61,7 +61,7 @@ def add(commands: Any) -> None:
     distance.add_argument("--crop", metavar="TEXT", help="how the pictures were cropped, to be kept with --save-stats")
     distance.add_argument(
         "--network",
-        choices=("inception", "efficientnet_lite0"),
+        choices=("inception", "efficientnet_lite0_dithered", "efficientnet_lite0"),
         default="inception",
         help="feature network; default: inception",
     )

@@ -72,7 +72,8 @@ def _in_order(network: FeatureNetwork, pictures: Pictures, count: int, what: str
     unit = "batches" if ranks.count == 1 else f"rounds of {ranks.count} batches"
     for first in progress(rounds, len(rounds), what, unit) if what and ranks.writes else rounds:
         turn = min(first + ranks.rank, len(starts) - 1)  # spare ranks repeat the last batch, unused
-        features = network.features(pictures(slice(starts[turn], min(starts[turn] + BATCH, count))))
+        numbers = slice(starts[turn], min(starts[turn] + BATCH, count))
+        features = network.features(pictures(numbers), numbers.start)
         for start, batch in zip(starts[first : first + ranks.count], ranks.all_gather(features, BATCH), strict=False):
             yield batch[: count - start]
 

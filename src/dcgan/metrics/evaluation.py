@@ -11,7 +11,7 @@ import numpy.typing as npt
 import torch
 
 from dcgan.data.images import Pixels, side_by_side
-from dcgan.metrics import floors, neighbours, scores
+from dcgan.metrics import dithering, floors, neighbours, scores
 from dcgan.metrics.collecting import Pictures, collect, statistics_of
 from dcgan.metrics.feature_networks import FeatureNetwork
 from dcgan.metrics.frechet import Statistics, frechet_distance
@@ -168,10 +168,11 @@ def _distances(name: str, drawn: _Drawn, real: Reference | None, floor: floors.F
     }
 
 
-def _described(network: FeatureNetwork) -> dict[str, str]:
-    """Returns the feature network, its weights and its arithmetic, for the protocol."""
+def _described(network: FeatureNetwork) -> dict[str, Any]:
+    """Returns the feature network, its weights, the noise on its pictures and its arithmetic, for the protocol."""
     return {
         "network": network.name,
+        "dithering_levels": dithering.LEVELS if network.dithered else 0,
         "weights_sha256": network.weights_sha256,
         "arithmetic": "fp32, compiled" if network.graph is not None else "fp32",
     }

@@ -1,6 +1,8 @@
 """The networks whose features are compared, always in float32.
 
 `inception` is pytorch-fid's InceptionV3. Only its distance, with its published weights, may be called FID.
+`efficientnet_lite0_dithered` is EfficientNet-Lite0 with a little noise on the pictures, so that it sees less of what
+nobody sees.
 """
 
 from __future__ import annotations
@@ -17,6 +19,7 @@ from efficientnet_lite_pytorch import EfficientNet
 from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
+from dcgan.metrics.dithering import noise
 from dcgan.metrics.names import FID, FRECHET_DISTANCE
 from dcgan.metrics.weights import SHA256
 from dcgan.system.choices import FidNetwork
@@ -24,7 +27,7 @@ from dcgan.system.errors import UserError
 from dcgan.system.files import sha256
 
 BATCH = 64  # pictures per batch
-_DIMENSIONS = {"inception": 2048, "efficientnet_lite0": 1280}
+_DIMENSIONS = {"inception": 2048, "efficientnet_lite0": 1280, "efficientnet_lite0_dithered": 1280}
 _EFFICIENTNET_SIDE = 128  # pixels; at 224 the network hardly reacts to blur, and is three times as slow
 
 
@@ -48,17 +51,27 @@ class FeatureNetwork:
         """The name in metrics.json of the Frechet distance between features of this network."""
         return FID if self.is_fid else FRECHET_DISTANCE
 
+    @property
+    def dithered(self) -> bool:
+        """Whether noise is added to the pictures."""
+        return self.name == "efficientnet_lite0_dithered"
+
     @torch.inference_mode()
-    def features(self, pictures: Tensor) -> Tensor:
+    def features(self, pictures: Tensor, first: int = 0) -> Tensor:
         """Returns the features (N, D), float32, of pictures, uint8 (N, H, W, C).
 
         Grey pictures are repeated in three channels.
+
+        Args:
+            first: number of the first picture in its set, which dithering depends on.
         """
         device = next(self.module.parameters()).device
         # The graph takes only batches of BATCH pictures, since each further size would have to be compiled.
         module = self.module if self.graph is None or len(pictures) != BATCH else self.graph
-        levels = pictures.to(device).permute(0, 3, 1, 2).float().div_(255)
-        features: Tensor = module(levels.expand(-1, 3, -1, -1))
+        levels = pictures.to(device).permute(0, 3, 1, 2).float()
+        if self.dithered:
+            levels += noise(slice(first, first + len(levels)), *levels.shape[1:]).to(device)
+        features: Tensor = module(levels.div_(255).expand(-1, 3, -1, -1))
         return features
 
 

@@ -1,6 +1,6 @@
 """A cheap Frechet distance during training, to see its progress and to keep the best generator.
 
-It uses EfficientNet-Lite0 and few pictures, so compare its values only within one training.
+It uses the dithered EfficientNet-Lite0 and few pictures, so compare its values only within one training.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ def quick_distance(faces: Pixels, seed: int, device: torch.device) -> Callable[[
 
     The function uses the same latents each time.
     """
-    network = load("efficientnet_lite0", weights.packaged(), device)
+    network = load("efficientnet_lite0_dithered", weights.packaged(), device)
     chosen = torch.randperm(len(faces), generator=random_state(seed, "quick distance"))[:SAMPLES]
     some = faces[np.sort(chosen.numpy())]
     real = collect(network, of_faces(some), len(some), "quick distance", shown=False)

@@ -18,7 +18,7 @@ from safetensors import safe_open
 from safetensors.numpy import save
 
 from dcgan.data.index import SPLITS
-from dcgan.metrics import frechet
+from dcgan.metrics import dithering, frechet
 from dcgan.metrics.collecting import Pictures, collect, statistics_of
 from dcgan.metrics.feature_networks import FeatureNetwork
 from dcgan.system.errors import UserError
@@ -72,6 +72,7 @@ def write(
         about = {
             "network": network.name,
             "weights_sha256": network.weights_sha256,
+            "dithering_levels": dithering.LEVELS if network.dithered else 0,
             "compiled": network.graph is not None,
         }
         (folder / _STATISTICS).write_bytes(save(arrays, {"dcgan": json.dumps(about, sort_keys=True)}))
@@ -96,7 +97,7 @@ def load(folder: Path, network: FeatureNetwork) -> References:
     with safe_open(folder / _STATISTICS, "np") as file:
         about = json.loads(file.metadata()["dcgan"])
         arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-    if about["weights_sha256"] != network.weights_sha256:
+    if (about["network"], about["weights_sha256"]) != (network.name, network.weights_sha256):
         raise UserError(
             f"{folder}: it was computed with the weights of {about['network']} with SHA-256 "
             f"{about['weights_sha256']}, not with those in use now; run `dvc repro`."

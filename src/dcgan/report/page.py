@@ -103,7 +103,7 @@ def _curves(losses: pd.DataFrame) -> str:
         right.set(xlabel="step", ylabel="probability", ylim=(0, 1))
         for axes in third:
             axes.plot(measured["step"], measured["quick_frechet_distance"], "o-", label="while training")
-            axes.set(xlabel="step", ylabel="Frechet distance (efficientnet_lite0)")
+            axes.set(xlabel="step", ylabel="Frechet distance (efficientnet_lite0_dithered)")
         for axes in (left, right, *third):
             axes.legend(frameon=False)
             axes.spines[["top", "right"]].set_visible(False)
