@@ -142,8 +142,8 @@ def test_the_interval_of_two_settings_is_welchs(a: list[float], b: list[float]) 
 @pytest.mark.long
 def test_the_intervals_of_more_settings_are_those_of_games_and_howell() -> None:
     theirs = tukey_hsd(*MEASURED.values(), equal_var=False).confidence_interval(0.95)
-    for row, setting in enumerate(INTERVALS, 1):
-        assert INTERVALS[setting] == pytest.approx((theirs.low[row, 0], theirs.high[row, 0]), rel=1e-9)
+    low, high = np.array(theirs.low)[1:, 0], np.array(theirs.high)[1:, 0]
+    assert np.array(list(INTERVALS.values())) == pytest.approx(np.stack([low, high], axis=1), rel=1e-9)
 
 
 # What is said.
@@ -291,7 +291,7 @@ def experiment(
 ) -> None:
     """Commits what `dvc exp run` would."""
     generator = hashlib.md5(f"{lr} {loss} {seed}".encode()).hexdigest()
-    metrics = {"frechet_distance": distance, "precision": 0.5, "recall": None}
+    metrics: dict[str, Any] = {"frechet_distance": distance, "precision": 0.5, "recall": None}
     metrics |= {"network": "efficientnet_lite0", "samples": samples, "seed": seed, "crop_size": None}
     text = json.dumps(metrics)
     lock = {
@@ -346,7 +346,8 @@ def said(project: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureF
 
     def said(*words: str) -> tuple[str, str]:
         main(["compare", *words])
-        return tuple(capsys.readouterr())
+        read = capsys.readouterr()
+        return read.out, read.err
 
     return said
 
