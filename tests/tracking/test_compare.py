@@ -340,11 +340,11 @@ def check(text: str) -> None:
 
 
 @pytest.fixture
-def said(project: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Any:
-    """What `dcgan compare` prints in the project, and its sentences where these are printed apart."""
-    monkeypatch.chdir(project)
+def said(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Any:
+    """What `dcgan compare` prints in a project: the output, and the sentences where these are printed apart."""
 
-    def said(*words: str) -> tuple[str, str]:
+    def said(root: Path, *words: str) -> tuple[str, str]:
+        monkeypatch.chdir(root)
         main(["compare", *words])
         read = capsys.readouterr()
         return read.out, read.err
@@ -352,8 +352,8 @@ def said(project: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureF
     return said
 
 
-def test_twelve_experiments_of_dvc_are_four_settings(said: Any) -> None:
-    table, about = said("--format", "csv")
+def test_twelve_experiments_of_dvc_are_four_settings(project: Path, said: Any) -> None:
+    table, about = said(project, "--format", "csv")
     check(table)
     assert about.startswith("frechet_distance (lowest is best): 12 runs, 4 settings; network efficientnet_lite0")
     assert "beyond the seeds between loss bce, lr 0.001 and loss hinge, lr 0.001; loss hinge, lr 1e-05. Worse" in about
@@ -362,25 +362,16 @@ def test_twelve_experiments_of_dvc_are_four_settings(said: Any) -> None:
     assert "since the distance was not measured: edited, stale." in about
 
 
-def test_names_choose_and_no_difference_is_said(said: Any) -> None:
-    names = [f"lr0.001-{loss}-{seed}" for loss in ("bce", "hinge") for seed in (1, 2, 3)]
-    text, about = said(*names, "--format", "markdown")
-    assert about == "" and "\nNo difference beyond the seeds.\n" in text and "Not " not in text
-    head, _, first, second = (line for line in text.splitlines() if line.startswith("|"))
-    assert head.split("|")[1].strip() == "loss" and "lr" not in head
-    assert [cell.strip() for cell in first.split("|")[1:7]] == ["bce", "3", "484.967", "21.0533", "0", ""]
-    ends = ttest_ind(MEASURED["0.001", "hinge"], MEASURED["0.001", "bce"], equal_var=False).confidence_interval(0.95)
-    assert [cell.strip() for cell in second.split("|")[6:8]] == [f"{ends.low:.6g}", f"{ends.high:.6g}"]
-    with pytest.raises(SystemExit, match="nobody: it is none of the"):
-        said("nobody")
-
-
 # MLflow's runs.
 
 
-def test_twelve_runs_of_mlflow_are_the_same_settings(tmp_path: Path, empty_store: bytes) -> None:
-    (tmp_path / "mlflow.db").write_bytes(empty_store)
-    client, experiment = connect(tmp_path)
+@pytest.fixture(scope="module")
+def logged(tmp_path_factory: pytest.TempPathFactory, empty_store: bytes) -> Path:
+    """A project whose store has the twelve runs, three without a result, and one of another version."""
+    root = tmp_path_factory.mktemp("logged")
+    (root / "dvc.yaml").touch()
+    (root / "mlflow.db").write_bytes(empty_store)
+    client, experiment = connect(root)
     how = {"network": "efficientnet_lite0", "samples": 32, "frechet_distance": 1.0, "seed": 1}
 
     def log(name: str, lr: str, loss: str, seed: int, distance: float | None, status: str = "FINISHED") -> None:
@@ -397,10 +388,27 @@ def test_twelve_runs_of_mlflow_are_the_same_settings(tmp_path: Path, empty_store
     log("stopped", "0.001", "bce", 4, 1.0, "KILLED")
     log("bare", "0.001", "bce", 4, None)
     log("old", "0.001", "bce", 3, 485.4)  # of a version that told MLflow less, but nothing else
-    result = compare(of_mlflow(tmp_path))
+    return root
+
+
+def test_twelve_runs_of_mlflow_are_the_same_settings(logged: Path) -> None:
+    result = compare(of_mlflow(logged))
     check(result.table.to_csv(index=False))
     assert result.notes[:3] == [
         "Not counted: 1 failed (died).",
         "Not counted: 1 killed (stopped).",
         "Not counted, since the distance was not measured: bare.",
     ]
+
+
+def test_names_choose_and_no_difference_is_said(logged: Path, said: Any) -> None:
+    names = [f"0.001 {loss} {seed}" for loss in ("bce", "hinge") for seed in (1, 2, 3)]
+    text, about = said(logged, *names, "--source", "mlflow", "--format", "markdown")
+    assert about == "" and "\nNo difference beyond the seeds.\n" in text and "Not " not in text
+    head, _, first, second = (line for line in text.splitlines() if line.startswith("|"))
+    assert head.split("|")[1].strip() == "loss" and "lr" not in head
+    assert [cell.strip() for cell in first.split("|")[1:7]] == ["bce", "3", "484.967", "21.0533", "0", ""]
+    ends = ttest_ind(MEASURED["0.001", "hinge"], MEASURED["0.001", "bce"], equal_var=False).confidence_interval(0.95)
+    assert [cell.strip() for cell in second.split("|")[6:8]] == [f"{ends.low:.6g}", f"{ends.high:.6g}"]
+    with pytest.raises(SystemExit, match="nobody: it is none of the"):
+        said(logged, "--source", "mlflow", "nobody")
