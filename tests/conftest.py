@@ -84,6 +84,18 @@ def faces(raw: Path, shared: Path) -> Path:
 
 
 @pytest.fixture(scope="session")
+def empty_store(shared: Path) -> bytes:
+    """MLflow's database as its first use leaves it, since making one takes seconds."""
+    from mlflow import MlflowClient
+
+    def make(folder: Path) -> None:
+        folder.mkdir()
+        MlflowClient(f"sqlite:///{folder / 'mlflow.db'}").search_experiments()
+
+    return (made_once(shared / "store", make) / "mlflow.db").read_bytes()
+
+
+@pytest.fixture(scope="session")
 def inception_weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Drawn, in pytorch-fid's format: where torch.hub, with this TORCH_HOME, looks for the published ones."""
     from dcgan.metrics import weights

@@ -25,6 +25,7 @@ COMMANDS = (
     "sync",
     "runs",
     "reproduce",
+    "compare",
     "ui",
     "distance",
     "clean",

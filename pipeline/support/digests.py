@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from typing import Any
 
 from dcgan.tracking.machine import packages
 from dcgan.tracking.run import Run, harmless
@@ -15,6 +16,13 @@ def code_digest(stage: str) -> str:
     """A SHA-256 of the code that the stage depends on, as it was when the stage started, in hexadecimal."""
     code = (TAKEN or take(stage)).code
     return hashlib.sha256(json.dumps(code, sort_keys=True).encode()).hexdigest()
+
+
+def entries(stage: str) -> dict[str, Any]:
+    """The entries of dvc.lock by stage; that of the running stage, which DVC has not written yet, lists its code."""
+    code = TAKEN.code if TAKEN and TAKEN.stage == stage else {}
+    own = {stage: {"deps": [{"path": path, "md5": md5} for path, md5 in code.items()]}} if code else {}
+    return locked() | own
 
 
 def digests(stage: str) -> dict[str, dict[str, dict[str, str]]]:

@@ -11,10 +11,11 @@ from typing import Any
 from dcgan.metrics.names import COUNTS, SETTINGS, distance_name
 from dcgan.system.files import sha256
 from dcgan.system.project_files import GENERATOR, METRICS, NEIGHBOURS, REPORTS
+from dcgan.tracking.measured import protocol
 from dcgan.tracking.run import Run, harmless
-from dcgan.tracking.run_folder import EVALUATION, GENERATOR_SHA256, RESTORED, evaluation_id, tracking_is_on
+from dcgan.tracking.run_folder import EVALUATION, GENERATOR_SHA256, PROTOCOL, RESTORED, evaluation_id, tracking_is_on
 from dcgan.tracking.sender import sending
-from pipeline.support.digests import describe_lineage
+from pipeline.support.digests import describe_lineage, entries
 from pipeline.support.inputs import md5
 from pipeline.support.model_version import model_version
 from pipeline.support.run_identity import new_run
@@ -55,6 +56,7 @@ def describe_evaluation(stage: str) -> None:
         run.artifact(NEIGHBOURS.name, NEIGHBOURS)
         run.metrics(0, {key: value for key, value in metrics.items() if isinstance(value, float)})
         run.metrics(0, {key: float(metrics[key] or 0) for key in COUNTS})
+        run.describe(tags={PROTOCOL: json.dumps(protocol(metrics, entries(stage)))})
         if distance_name(metrics) in metrics:  # otherwise there were too few faces, and no version to compare
             run.describe(registered=model_version(metrics))
         describe_lineage(run, stage)

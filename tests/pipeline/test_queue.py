@@ -1,4 +1,4 @@
-"""Four queued experiments, computed two at a time, and one of them rebuilt in a clone that has nothing of it."""
+"""Four queued experiments, computed two at a time, compared, and one of them rebuilt in a clone that has none of it."""
 
 from __future__ import annotations
 
@@ -85,6 +85,18 @@ def test_each_run_is_complete(swept: Project) -> None:
     assert sorted(version.run_id for version in versions) == sorted(run.info.run_id for run in found)
     nearest = min(found, key=lambda run: run.data.metrics["frechet_distance"])
     assert client.get_model_version_by_alias("dcgan-avatars", "champion").run_id == nearest.info.run_id
+
+
+@pytest.mark.parametrize("source", ["dvc", "mlflow"])
+def test_they_are_compared_as_settings_of_one_seed(swept: Project, source: str) -> None:
+    told = swept.run("python", "-m", "dcgan", "compare", "--source", source, "--format", "csv").stdout
+    rows = [line for line in told.splitlines() if "," in line and ", " not in line]
+    table = pd.read_csv(io.StringIO("\n".join(rows))).set_index(["loss", "lr"])
+    for run in runs(swept):
+        row = table.loc[run.data.params["loss"], float(run.data.params["lr"])]
+        assert (row["seeds"], row["mean"]) == (1, run.data.metrics["frechet_distance"])
+    assert len(table) == len(WANTED) + (source == "dvc")  # and HEAD
+    assert "No interval, which takes two seeds of different results: loss " in told and "Not co" not in told
 
 
 def test_one_of_them_is_rebuilt_in_a_fresh_clone(swept: Project, tmp_path: Path) -> None:

@@ -52,14 +52,6 @@ SMALL = Settings(image_size=32, nz=8, ngf=4, ndf=4)
 PARAMS = {"lr": "0.1", "crop_size": ""}
 
 
-@pytest.fixture(scope="module")
-def empty_store(tmp_path_factory: pytest.TempPathFactory) -> bytes:
-    """A database as its first use leaves it, since making one takes seconds."""
-    root = tmp_path_factory.mktemp("store")
-    MlflowClient(f"sqlite:///{root / 'mlflow.db'}").search_experiments()
-    return (root / "mlflow.db").read_bytes()
-
-
 @pytest.fixture
 def root(tmp_path: Path, empty_store: bytes) -> Path:
     (tmp_path / "mlflow.db").write_bytes(empty_store)

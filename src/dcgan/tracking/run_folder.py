@@ -32,6 +32,7 @@ MODEL = "generator.safetensors"  # logged as MLflow models
 
 FINGERPRINT, GENERATOR_SHA256, EVALUATION = "fingerprint", "generator_sha256", "evaluation"
 TRAINED_IN = "trained_in"  # tag of an evaluation's run: id of the training's run
+PROTOCOL = "protocol"  # tag of an evaluation's run: JSON of `measured.protocol`
 RESTORED = "restored"  # tag of a run that was not logged while it was computed
 DVC_EXPERIMENT, DVC_BASELINE = "dvc_experiment", "dvc_baseline"
 Point = tuple[int, int, dict[str, float]]  # milliseconds since 1970, step, values
