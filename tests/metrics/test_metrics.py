@@ -237,6 +237,12 @@ def efficientnet() -> FeatureNetwork:
     return feature_networks.load("efficientnet_lite0", weights.packaged(), CPU)
 
 
+@pytest.fixture(scope="module")
+def ruler() -> FeatureNetwork:
+    """The network that params.yaml names."""
+    return feature_networks.load("efficientnet_lite0_dithered", weights.packaged(), CPU)
+
+
 def statistics(network: FeatureNetwork, pictures: Pixels) -> Statistics:
     return collect(network, of_faces(pictures), len(pictures), "pictures")
 
@@ -253,16 +259,16 @@ def shown(network: FeatureNetwork, pictures: Pixels) -> npt.NDArray[np.float32]:
 
 
 @pytest.fixture(scope="module")
-def train_features(faces: Path, efficientnet: FeatureNetwork) -> Array:
-    return features(efficientnet, np.asarray(images.open_faces(faces, "train")))
+def train_features(faces: Path, ruler: FeatureNetwork) -> Array:
+    return features(ruler, np.asarray(images.open_faces(faces, "train")))
 
 
 @pytest.fixture(scope="module")
-def distance_to_train(train_features: Array, efficientnet: FeatureNetwork) -> Callable[[Pixels], float]:
+def distance_to_train(train_features: Array, ruler: FeatureNetwork) -> Callable[[Pixels], float]:
     """Taken in the subspace that so few features span: the same number in a tenth of the time."""
 
     def distance(pictures: Pixels) -> float:
-        found = features(efficientnet, pictures)
+        found = features(ruler, pictures)
         axes, _ = np.linalg.qr(np.concatenate([train_features, found]).T)
         return frechet_distance(moments(found @ axes), moments(train_features @ axes))
 
@@ -339,12 +345,20 @@ def test_more_damage_is_a_greater_distance(
     assert all(less * 1.02 < more for less, more in pairwise(distances)), distances
 
 
+def test_noise_of_one_level_which_nobody_sees_hardly_moves_the_distance(
+    held_out: Pixels, undamaged: float, distance_to_train: Callable[[Pixels], float]
+) -> None:
+    noise = np.random.default_rng(0).integers(-1, 2, held_out.shape)
+    distance = distance_to_train((held_out + noise).clip(0, 255).astype(np.uint8))
+    assert distance == pytest.approx(undamaged, rel=0.02)  # twice as much without dithering
+
+
 def test_the_distance_in_all_dimensions_is_that_in_those_that_are_spanned(
-    held_out: Pixels, undamaged: float, train_features: Array, efficientnet: FeatureNetwork
+    held_out: Pixels, undamaged: float, train_features: Array, ruler: FeatureNetwork
 ) -> None:
     real = moments(train_features)
     assert real.covariance.shape == (1280, 1280)
-    assert frechet_distance(statistics(efficientnet, held_out), real) == pytest.approx(undamaged, rel=1e-9)
+    assert frechet_distance(statistics(ruler, held_out), real) == pytest.approx(undamaged, rel=1e-9)
 
 
 def test_what_is_no_face_is_far_worse_than_a_little_blur(

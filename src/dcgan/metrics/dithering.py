@@ -10,8 +10,6 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from dcgan.sampling import random_state
-
 LEVELS = 3  # the noise is an integer from -LEVELS to LEVELS, with a standard deviation of 2 levels
 _BLOCK = 64  # pictures whose noise is drawn together
 
@@ -24,7 +22,7 @@ def noise(numbers: slice, channels: int, height: int, width: int) -> Tensor:
     first, last = numbers.start // _BLOCK, -(-numbers.stop // _BLOCK)
     shape = _BLOCK, channels, height, width
     blocks = [
-        torch.randint(-LEVELS, LEVELS + 1, shape, generator=random_state(0, "dithering", number), dtype=torch.int8)
+        torch.randint(-LEVELS, LEVELS + 1, shape, generator=torch.Generator().manual_seed(number), dtype=torch.int8)
         for number in range(first, last)
     ]
     return torch.cat(blocks)[numbers.start - first * _BLOCK : numbers.stop - first * _BLOCK].float()
