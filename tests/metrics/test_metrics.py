@@ -25,7 +25,17 @@ from torch import Tensor, nn
 from dcgan import networks
 from dcgan.data import images
 from dcgan.data.fetching import File, Patience
-from dcgan.metrics import evaluation, feature_networks, kernel, neighbours, reference, weights
+from dcgan.metrics import (
+    copies,
+    evaluation,
+    feature_networks,
+    kernel,
+    least_counts,
+    neighbours,
+    reference,
+    small_pictures,
+    weights,
+)
 from dcgan.metrics.collecting import collect, of_faces
 from dcgan.metrics.feature_networks import FeatureNetwork
 from dcgan.metrics.frechet import Moments, Statistics, frechet_distance, merge
@@ -589,8 +599,8 @@ def known(faces: Path, tmp_path_factory: pytest.TempPathFactory) -> Known:
 def evaluated(
     generator: networks.Generator, network: FeatureNetwork, known: Known, faces: Path, **given: Any
 ) -> evaluation.Evaluation:
-    train = images.open_faces(faces, "train")
-    training = evaluation.Training(train, means(train).astype(np.float32), given.pop("without_test", True))
+    unseen = [images.open_faces(faces, split) for split in given.pop("unseen", ("valid", "test"))]
+    training = copies.Training(images.open_faces(faces, "train"), *(unseen or [np.empty((0, 64, 64, 3), np.uint8)] * 2))
     arguments = {"split": "train", "samples": 70, "repeats": 2, "seed": 5, "training": training, **given}
     result = evaluation.evaluate(generator, network, known, **arguments)
     assert result is not None
@@ -610,6 +620,10 @@ PROTOCOL = {
     "reference_count": 192,
     "reference_of_scores": 192,
     "floor_count": 24,
+    "samples_of_copies": 70,
+    "valid_of_copies": 24,
+    "test_of_copies": 24,
+    "copies_verdict": None,
 }
 
 
@@ -629,7 +643,7 @@ def test_only_published_inceptions_distances_are_called_fid_and_kid(
     measured = {key for key, value in result.items() if isinstance(value, float)}
     assert measured == {
         *(name + beside for beside in ("", "_mean", "_std", "_untrained", "_grey", "_floor")),
-        *(of_kernel, f"{of_kernel}_standard_error", "precision", "recall", "density", "coverage", "memorisation"),
+        *(of_kernel, f"{of_kernel}_standard_error", "precision", "recall", "density", "coverage"),
     }
     assert result["network"] == network and result["weights_sha256"] == weights.SHA256[network]
     assert {key: result[key] for key in PROTOCOL} == PROTOCOL
@@ -655,7 +669,6 @@ def test_each_number_is_what_it_says(split: str, faces: Path, generator: network
         "frechet_distance_floor": frechet_distance(moments(test), moments(train)),
         "kernel_distance": kernel.kernel_distance(drawn[0], real).value,
         **neighbours.scores(real, drawn[0])._asdict(),
-        "memorisation": neighbours.memorisation(*(neighbours.nearest(x, train)[1][:, 0] for x in (drawn[0], test))),
     }
     for key, value in expected.items():
         assert result[key] == pytest.approx(value, rel=1e-3, abs=1e-6), key
@@ -674,21 +687,30 @@ def test_what_cannot_be_measured_is_left_out(faces: Path, generator: networks.Ge
     result = evaluated(generator, stub(), without, faces, samples=3, repeats=1).metrics
     assert "frechet_distance_floor" not in result and result["floor_count"] is None
     assert result["frechet_distance_std"] is None and result["frechet_distance_mean"] == result["frechet_distance"]
-    assert not {"kernel_distance", "precision", "memorisation"} & set(result)
-    kernel, scores, floor = left_out(result)
+    assert not {"kernel_distance", "precision", "copies"} & set(result)
+    kernel, scores, floor, searched = left_out(result)
     assert kernel == "the kernel distance: 4 faces a side are needed, and there are 3 generated ones and 192 real ones"
     assert scores.startswith("precision, recall, density and coverage: 6 faces a side are needed")
-    assert floor == "the floor and memorisation: the test split has fewer than 2 faces"
+    assert floor == "the floor: the test split has fewer than 2 faces"
+    assert searched.startswith("the search for copies: 400 generated faces and 400 faces of the split valid that were")
+    assert searched.endswith("not trained on are needed, and there are 3 and 24")
 
     nothing = evaluated(generator, stub(), without, faces, split="test")
     assert not [key for key, value in nothing.metrics.items() if isinstance(value, float)]
     assert nothing.metrics["reference_count"] is None and nothing.neighbours.shape == (2 + 8 * 66, 2 * 398 + 16, 3)
-    distance, _ = left_out(nothing.metrics)
+    distance, *_ = left_out(nothing.metrics)
     assert "fid_split: test has fewer than 2 faces" in distance and distance.endswith("set fid_split: all")
-    # Test faces that were trained on say nothing about learning by heart.
-    trained_on = evaluated(generator, stub(), known, faces, without_test=False).metrics
-    assert "memorisation" not in trained_on and "train_split: all" in left_out(trained_on)[0]
-    assert left_out(evaluated(generator, stub(), known, faces).metrics) == []
+
+
+def test_faces_that_were_trained_on_say_nothing_about_copies(
+    faces: Path, generator: networks.Generator, known: Known, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(least_counts, "COPIES", 20)
+    assert left_out(evaluated(generator, stub(), known, faces, split="all").metrics) == [
+        "the share of copies: the generated faces are so far from all real faces that copies would be missed"
+    ]
+    trained_on = evaluated(generator, stub(), known, faces, unseen=()).metrics
+    assert "copies" not in trained_on and left_out(trained_on)[0].endswith("are needed, and there are 70 and 0")
 
 
 def test_the_picture_shows_generated_faces_and_their_nearest_training_faces(
@@ -703,28 +725,32 @@ def test_the_picture_shows_generated_faces_and_their_nearest_training_faces(
 
     drawn = generated(generator, 5)(slice(0, 70)).numpy()
     train = np.asarray(images.open_faces(faces, "train"))
-    apart = np.linalg.norm(means(drawn)[:, None] - means(train)[None], axis=2)
-    nearest_of_all = np.argsort(apart.min(axis=1), kind="stable")
+    known_pictures = small_pictures.small_pictures(of_faces(train), len(train), CPU)
+    rows, apart = small_pictures.nearest_faces(of_faces(drawn), 70, known_pictures, 5, CPU)
+    nearest_of_all = np.argsort(apart[:, 0], kind="stable")
     for row in range(8):
         for left, number in ((0, row), (width + 16, nearest_of_all[row])):
             # In a batch of its own a level can round the other way.
             assert np.abs(at(row, 0, left).astype(int) - drawn[number]).max() <= 1
-            for column, face in enumerate(np.argsort(apart[number])[:5], 1):
+            for column, face in enumerate(rows[number], 1):
                 assert np.array_equal(at(row, column, left), train[face])
 
 
-def test_faces_learnt_by_heart_are_found_among_all_training_faces(
+def test_copies_are_found_among_all_training_faces(
     faces: Path, generator: networks.Generator, known: Known, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     train = images.open_faces(faces, "train")
-    monkeypatch.setattr(evaluation, "COMPARED", 20)  # fewer than there are to be learnt by heart
+    monkeypatch.setattr(copies, "COMPARED", 20)  # fewer than there are to be copied
+    monkeypatch.setattr(least_counts, "COPIES", 20)
 
-    def copies(generator: networks.Generator, seed: int, draw: int = 0) -> Callable[[slice], Tensor]:
-        return lambda numbers: torch.from_numpy(train[::-1][numbers].copy())
+    def mirrored(generator: networks.Generator, seed: int, draw: int = 0) -> Callable[[slice], Tensor]:
+        return lambda numbers: torch.from_numpy(train[::-1, :, ::-1][numbers].copy())
 
-    assert evaluated(generator, stub(), known, faces, samples=100).metrics["memorisation"] < 0.5
-    monkeypatch.setattr(evaluation, "generated", copies)
-    assert evaluated(generator, stub(), known, faces, samples=100).metrics["memorisation"] == 1
+    monkeypatch.setattr(evaluation, "generated", mirrored)
+    result = evaluated(generator, stub(), known, faces, samples=100).metrics
+    assert result["copies"] == result["copies_high"] == 1
+    assert result["copies_floor"] < 0.2 and (result["valid_of_copies"], result["test_of_copies"]) == (20, 20)
+    assert left_out(result) == []
 
 
 def test_the_untrained_generator_is_as_large_and_depends_on_the_seed(generator: networks.Generator) -> None:

@@ -1,4 +1,4 @@
-"""Kernel distance, neighbours' scores and memorisation against published packages and brute force."""
+"""Kernel distance, neighbours' scores and nearest neighbours against published packages and brute force."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from torch_fidelity import metric_kid, metric_prc
 
 from dcgan.metrics import neighbours
 from dcgan.metrics.kernel import LEAST, kernel, kernel_distance
-from dcgan.metrics.neighbours import Scores, memorisation, nearest, scores
+from dcgan.metrics.neighbours import Scores, nearest, scores
 
 Array = npt.NDArray[np.float64]
 Features = npt.NDArray[np.floating]
@@ -354,42 +354,3 @@ def test_a_face_that_is_there_is_the_nearest_at_no_distance(offset: float, kind:
     order = np.random.default_rng(0).permutation(30)
     numbers, distances = nearest(among[order], among)
     assert np.array_equal(numbers[:, 0], order) and not distances.any()
-
-
-# Memorisation.
-
-
-def mean_over_pairs(generated: Array, test: Array) -> float:
-    nearer, equal = generated[:, None] < test, generated[:, None] == test
-    return float(np.mean(nearer + equal / 2))
-
-
-@examples
-@given(SEEDS, st.integers(1, 60), st.integers(1, 60), st.floats(-1, 1), st.booleans())
-def test_memorisation_is_the_mean_over_pairs(seed: int, n: int, m: int, shift: float, ties: bool) -> None:
-    random = np.random.default_rng(seed)
-    generated, test = random.gamma(4, size=n) + shift, random.gamma(4, size=m)
-    if ties:
-        generated, test = generated.round(), test.round()
-    assert memorisation(generated, test) == pytest.approx(mean_over_pairs(generated, test), abs=1e-12)
-
-
-@examples
-@given(SEEDS, st.integers(1, 60))
-def test_the_same_distances_are_neither_learnt_by_heart_nor_far(seed: int, n: int) -> None:
-    distances = np.random.default_rng(seed).gamma(4, size=n)
-    assert memorisation(distances, distances) == 0.5
-    assert memorisation(np.ones(n), np.ones(3)) == 0.5
-
-
-def test_the_same_distribution_of_distances_is_about_a_half() -> None:
-    random = np.random.default_rng(0)
-    assert memorisation(random.gamma(4, size=3000), random.gamma(4, size=2000)) == pytest.approx(0.5, abs=0.03)
-
-
-def test_memorisation_goes_from_far_to_learnt_by_heart() -> None:
-    test = np.array([1.0, 2.0, 3.0])
-    assert memorisation(np.zeros(5), test) == 1
-    assert memorisation(np.full(5, 9.0), test) == 0
-    assert memorisation(np.array([2.0]), test) == pytest.approx(0.5)  # under one, over one, and half of the tie
-    assert memorisation(np.array([1.0, 9.0]), test) == pytest.approx((0.5 + 1 + 1) / 6)

@@ -10,9 +10,10 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 import torch
+from torch import nn
 
 from dcgan.data.images import Pixels, side_by_side
-from dcgan.metrics import kernel, neighbours
+from dcgan.metrics import copies, kernel, neighbours
 from dcgan.metrics.collecting import Pictures, collect
 from dcgan.metrics.feature_networks import FeatureNetwork
 from dcgan.metrics.frechet import Statistics, frechet_distance
@@ -30,15 +31,6 @@ _SHOWN, _NEIGHBOURS = 8, 5  # rows in the picture of neighbours, and training fa
 
 
 @dataclass(frozen=True)
-class Training:
-    """The faces that the generator was trained on, which are searched for copies."""
-
-    faces: Pixels
-    features: Features  # (N, D), of all these faces
-    without_test: bool  # whether the test split was left out of the training
-
-
-@dataclass(frozen=True)
 class Evaluation:
     """The metrics with their protocol, and a picture of nearest neighbours."""
 
@@ -50,7 +42,11 @@ def untrained(generator: Generator, seed: int) -> Generator:
     """Returns an untrained generator with the same settings, on the same device."""
     fresh, _ = build(generator.settings, random_state(seed, "weights"))
     refresh_batch_norm(fresh, seed, batches=4)
-    return fresh.to(next(generator.parameters()).device)
+    return fresh.to(_device(generator))
+
+
+def _device(module: nn.Module) -> torch.device:
+    return next(module.parameters()).device
 
 
 def evaluate(
@@ -61,7 +57,7 @@ def evaluate(
     samples: int,
     repeats: int,
     seed: int,
-    training: Training,
+    training: copies.Training,
     ranks: Ranks = ALONE,
 ) -> Evaluation | None:
     """Computes the distances and scores of `samples` generated faces against the real faces of `split`.
@@ -92,12 +88,11 @@ def evaluate(
 
     # Distances, and scores of the same features.
     metrics = _distances(network.distance_name, drawn, real, train, test)
-    metrics |= _scores(real, features, "kid" if network.is_fid else "kernel_distance")
-    rows, apart = neighbours.nearest(features, training.features, _NEIGHBOURS)
-    if test and training.without_test:
-        of_test = neighbours.nearest(test.features, training.features)[1]
-        metrics["memorisation"] = neighbours.memorisation(apart[:, 0], of_test[:, 0])
-    picture = _picture(generated(generator, seed), rows, apart[:, 0], training.faces)
+    metrics |= _scores(real, features, "kid" if network.is_fid else "kernel_distance", _device(generator))
+    made = generated(generator, seed)
+    searched = copies.search(made, min(samples, COMPARED), training, _NEIGHBOURS, _device(generator))
+    metrics |= searched.metrics
+    picture = _picture(made, searched.rows, searched.apart, training.faces)
 
     rounded = {key: significant(value) if value is not None else None for key, value in metrics.items()}
     protocol = {
@@ -107,6 +102,7 @@ def evaluate(
         "samples_of_scores": len(features),
         "untrained_samples": drawn.untrained.count,
         **_counts(split, real, test),
+        **searched.protocol,
         "seed": seed,
         "image_size": generator.settings.image_size,
         "nc": generator.settings.nc,
@@ -180,7 +176,7 @@ def _counts(split: str, real: Reference | None, test: Reference | None) -> dict[
     }
 
 
-def _scores(reference: Reference | None, drawn: Features, kernel_name: str) -> dict[str, float]:
+def _scores(reference: Reference | None, drawn: Features, kernel_name: str, device: torch.device) -> dict[str, float]:
     """Returns the kernel distance and the nearest-neighbour scores for which there are enough features."""
     metrics: dict[str, float] = {}
     if reference is None:
@@ -191,7 +187,7 @@ def _scores(reference: Reference | None, drawn: Features, kernel_name: str) -> d
         distance = kernel.kernel_distance(drawn, real)
         metrics |= {kernel_name: distance.value, f"{kernel_name}_standard_error": distance.standard_error}
     if fewest >= neighbours.LEAST:
-        metrics |= neighbours.scores(real, drawn)._asdict()
+        metrics |= neighbours.scores(real, drawn, device)._asdict()
     return metrics
 
 

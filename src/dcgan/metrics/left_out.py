@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from dcgan.metrics import kernel, neighbours
+from dcgan.metrics import least_counts
 from dcgan.metrics.names import distance_name
 
 
@@ -13,7 +13,10 @@ def left_out(metrics: Mapping[str, Any]) -> list[str]:
     """Returns what is missing in `metrics`, the contents of reports/metrics.json, each with the reason."""
     split, missing = metrics["reference_split"], []
     made, real = metrics["samples_of_scores"], metrics["reference_of_scores"]
-    scores = {"the kernel distance": kernel.LEAST, "precision, recall, density and coverage": neighbours.LEAST}
+    scores = {
+        "the kernel distance": least_counts.KERNEL_DISTANCE,
+        "precision, recall, density and coverage": least_counts.NEIGHBOURS,
+    }
     if metrics["reference_count"] is None:
         what = ", ".join(["the distance", *scores])
         missing.append(f"{what}: fid_split: {split} has fewer than 2 faces in this data set; set fid_split: all")
@@ -24,10 +27,17 @@ def left_out(metrics: Mapping[str, Any]) -> list[str]:
             if min(made, real) < least
         ]
     if metrics["floor_count"] is None:
-        missing.append("the floor and memorisation: the test split has fewer than 2 faces")
-        return missing
-    if f"{distance_name(metrics)}_floor" not in metrics:
+        missing.append("the floor: the test split has fewer than 2 faces")
+    elif f"{distance_name(metrics)}_floor" not in metrics:
         missing.append("the floor: the train split has fewer than 2 faces")
-    if "memorisation" not in metrics:
-        missing.append("memorisation: the test faces were trained on (train_split: all)")
+    made, unseen = metrics["samples_of_copies"], metrics["valid_of_copies"]
+    if min(made, unseen) < least_counts.COPIES:
+        missing.append(
+            f"the search for copies: {least_counts.COPIES} generated faces and {least_counts.COPIES} faces of the "
+            f"split valid that were not trained on are needed, and there are {made} and {unseen}"
+        )
+    elif metrics.get("copies") is None:
+        missing.append(
+            "the share of copies: the generated faces are so far from all real faces that copies would be missed"
+        )
     return missing

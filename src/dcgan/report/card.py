@@ -49,5 +49,5 @@ def render(metrics: Mapping[str, Any], data: Mapping[str, Any], params: Mapping[
 
 
 def _scores(metrics: Mapping[str, Any]) -> str:
-    names = ("precision", "recall", "density", "coverage", "memorisation")
-    return ", ".join(f"{name} {metrics[name]:g}" for name in names if name in metrics)
+    names = ("precision", "recall", "density", "coverage", "copies")
+    return ", ".join(f"{name} {metrics[name]:g}" for name in names if metrics.get(name) is not None)
