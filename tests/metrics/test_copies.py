@@ -129,6 +129,14 @@ def test_altered_copies_are_found_beside_their_originals(kind: str, known: Featu
     assert (np.diff(apart, axis=1) >= 0).all()
 
 
+@pytest.mark.parametrize(("kind", "share"), [("shifted", 0.4), ("blur of 2", 0.4), ("mirrored", 0.01)])
+def test_shifts_blurs_and_mirroring_count_little(kind: str, share: float, known: Features) -> None:
+    altered = ALTERED[kind](TRAINING.faces[:100])
+    plain = np.linalg.norm(small_pictures(of_faces(altered), 100, CPU) - known[:100], axis=1)
+    apart = nearest_faces(of_faces(altered), 100, known, 1, CPU)[1][:, 0]
+    assert np.median(apart / plain) < share
+
+
 def test_half_of_a_half_copying_generators_faces_are_copies() -> None:
     found = searched(np.concatenate([noisy(TRAINING.faces[:225], 2), scenes(225, 3)]))
     assert found.metrics["copies"] == pytest.approx(0.5, abs=0.05)
