@@ -35,12 +35,9 @@ def nearest_faces(
     Args:
         training: (M, D), the small pictures of the training faces.
     """
-    views: tuple[list[Tensor], list[Tensor]] = [], []
-    for numbers in _batches(count):
-        batch = pictures(numbers).to(device)
-        for view, turned in zip(views, (batch, batch.flip(2)), strict=True):
-            view.append(_with_tangents(turned))
-    (rows, apart), (of_mirrored, apart_mirrored) = (_search(torch.cat(view), training, wanted) for view in views)
+    view = torch.cat([_with_tangents(pictures(numbers).to(device)) for numbers in _batches(count)])
+    mirrored = view.unflatten(1, (_SIDE, _SIDE, -1)).flip(2).flatten(1, 3)
+    (rows, apart), (of_mirrored, apart_mirrored) = (_search(one, training, wanted) for one in (view, mirrored))
     nearer = apart_mirrored[:, :1] < apart[:, :1]
     return np.where(nearer, of_mirrored, rows), np.where(nearer, apart_mirrored, apart)
 
@@ -51,7 +48,7 @@ def small_pictures(pictures: Pictures, count: int, device: torch.device) -> Feat
 
 
 def small(pictures: Tensor, right: float = 0, down: float = 0, blur: float = 1) -> Tensor:
-    """Returns pictures, uint8 (N, H, W, C), blurred and reduced to 12 pixels a side, with mean 0 and length 1, (N, D).
+    """Returns pictures (N, H, W, C), of any range of levels, as blurred ones of 12x12 with mean 0 and length 1, (N, D).
 
     Args:
         right: moves them, in pixels of the pictures, as does `down`.
@@ -76,6 +73,7 @@ def _weights(pixels: int, moved: float, blur: float) -> Tensor:
 
 def _with_tangents(pictures: Tensor) -> Tensor:
     """Returns small pictures, and beside them an orthonormal basis of how shifts and blurs change them, (N, D, 4)."""
+    pictures = pictures.float()
     one = small(pictures)
     changes = [
         small(pictures, right=1) - small(pictures, right=-1),
