@@ -17,7 +17,7 @@ logger = logging.getLogger(__name__)
 def main(params: EvaluateParams) -> None:
     from dcgan import networks
     from dcgan.data import images
-    from dcgan.metrics import evaluation, left_out, reference
+    from dcgan.metrics import copies, evaluation, left_out, reference
     from dcgan.system.files import write_json
     from dcgan.system.metadata import read_metadata
 
@@ -26,8 +26,9 @@ def main(params: EvaluateParams) -> None:
             return
         device = next(job.network.module.parameters()).device
         trained_on = read_metadata(GENERATOR)["train_split"]
-        features = reference.open_features(REFERENCE, trained_on)
-        assert features is not None, "a training takes at least two faces"
+        unseen = [
+            images.open_faces(FACES, split)[: None if trained_on == "train" else 0] for split in ("valid", "test")
+        ]
         result = evaluation.evaluate(
             networks.load_generator(GENERATOR).to(device),
             job.network,
@@ -36,7 +37,7 @@ def main(params: EvaluateParams) -> None:
             params.fid_samples,
             params.fid_repeats,
             params.seed,
-            evaluation.Training(images.open_faces(FACES, trained_on), features, without_test=trained_on == "train"),
+            copies.Training(images.open_faces(FACES, trained_on), *unseen),
             job.ranks,
         )
         if result is None:

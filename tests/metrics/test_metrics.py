@@ -26,7 +26,18 @@ from torch import Tensor, nn
 from dcgan import networks
 from dcgan.data import images
 from dcgan.data.fetching import File, Patience
-from dcgan.metrics import evaluation, feature_networks, kernel, neighbours, reference, scores, weights
+from dcgan.metrics import (
+    copies,
+    evaluation,
+    feature_networks,
+    kernel,
+    least_counts,
+    neighbours,
+    reference,
+    scores,
+    small_pictures,
+    weights,
+)
 from dcgan.metrics.collecting import collect, of_faces
 from dcgan.metrics.feature_networks import FeatureNetwork
 from dcgan.metrics.frechet import Moments, Statistics, frechet_distance, merge
@@ -680,8 +691,8 @@ def known(faces: Path, tmp_path_factory: pytest.TempPathFactory) -> References:
 def evaluated(
     generator: networks.Generator, network: FeatureNetwork, known: References, faces: Path, **given: Any
 ) -> evaluation.Evaluation:
-    train = images.open_faces(faces, "train")
-    training = evaluation.Training(train, means(train).astype(np.float32), given.pop("without_test", True))
+    unseen = [images.open_faces(faces, split) for split in given.pop("unseen", ("valid", "test"))]
+    training = copies.Training(images.open_faces(faces, "train"), *(unseen or [np.empty((0, 64, 64, 3), np.uint8)] * 2))
     arguments = {"split": "train", "samples": 70, "repeats": 2, "seed": 5, "training": training, **given}
     result = evaluation.evaluate(generator, network, known, **arguments)
     assert result is not None
@@ -702,6 +713,10 @@ PROTOCOL = {
     "floor_split": "test",
     "floor_reference": "train",
     "floor_count": 24,
+    "samples_of_copies": 70,
+    "valid_of_copies": 24,
+    "test_of_copies": 24,
+    "copies_verdict": None,
 }
 
 
@@ -722,7 +737,7 @@ def test_only_published_inceptions_distances_are_called_fid_and_kid(
     assert measured == {
         *(name + beside for beside in ("", "_mean", "_std", "_untrained", "_grey", "_floor", "_at_floor_count")),
         *(f"{score}{beside}" for score in (of_kernel, *neighbours.Scores._fields) for beside in ("", "_floor")),
-        *(f"{of_kernel}_standard_error", "memorisation"),
+        f"{of_kernel}_standard_error",
     }
     assert result["network"] == network and result["weights_sha256"] == weights.SHA256[network]
     assert {key: result[key] for key in PROTOCOL} == PROTOCOL
@@ -744,7 +759,6 @@ def test_each_number_is_what_it_says(
     assert isinstance(network.module, Means) and network.module.seen == 70 + 70 + 70 + 2
 
     real = means(images.open_faces(faces, split))
-    train, test = (means(images.open_faces(faces, name)) for name in ("train", "test"))
     drawn = [means(generated(generator, 5, draw)(slice(0, 70)).numpy()) for draw in (0, 1)]
     distances = [frechet_distance(moments(features), moments(real)) for features in drawn]
     some, floor_real = shuffled_features(known, instead), shuffled_features(known, of)
@@ -761,7 +775,6 @@ def test_each_number_is_what_it_says(
         "kernel_distance_floor": kernel.kernel_distance(*floor).value,
         **neighbours.scores(*compared)._asdict(),
         **{f"{name}_floor": value for name, value in neighbours.scores(*floor)._asdict().items()},
-        "memorisation": neighbours.memorisation(*(neighbours.nearest(x, train)[1][:, 0] for x in (drawn[0], test))),
     }
     for key, value in expected.items():
         assert result[key] == pytest.approx(value, rel=1e-3, abs=1e-6), key
@@ -804,12 +817,15 @@ def test_what_cannot_be_measured_is_left_out(faces: Path, generator: networks.Ge
     result = evaluated(generator, stub(), without, faces, samples=3, repeats=1).metrics
     assert "frechet_distance_floor" not in result and result["floor_count"] is None
     assert result["frechet_distance_std"] is None and result["frechet_distance_mean"] == result["frechet_distance"]
-    assert not {"kernel_distance", "precision", "memorisation", "frechet_distance_at_floor_count"} & set(result)
-    kernel, scores, floor, memorisation = left_out(result)
+    assert not {"kernel_distance", "precision", "copies", "frechet_distance_at_floor_count"} & set(result)
+    kernel, scores, floor, searched = left_out(result)
     needs = "the kernel distance, since there are 3 generated and 192 real faces, and 4 of each are needed"
     assert kernel == needs and scores.startswith("precision, recall, density and coverage, since there are 3 ")
     assert floor == "the floors, since the split test or train has fewer than 2 faces"
-    assert memorisation.startswith("memorisation, since there are fewer than 2 test faces, or ")
+    assert searched.startswith(
+        "the search for copies, since there are 3 generated faces and 24 faces of the split valid"
+    )
+    assert searched.endswith("and 400 of each are needed")
 
     nothing = evaluated(generator, stub(), without, faces, split="test")
     assert not [key for key, value in nothing.metrics.items() if isinstance(value, float)]
@@ -820,12 +836,19 @@ def test_what_cannot_be_measured_is_left_out(faces: Path, generator: networks.Ge
     five = evaluated(generator, stub(), lambda split, most=None: known(split, 5 if split == "test" else most), faces)
     assert five.metrics["frechet_distance_floor"] and five.metrics["floor_count"] == 5
     assert five.metrics["scores_count"] == 70 and not {"precision_floor", "kernel_distance_floor"} & set(five.metrics)
-    (floors,) = left_out(five.metrics)
+    floors, _ = left_out(five.metrics)
     assert floors == "the floors of the scores, since the split test or train has fewer than 6 faces"
-    # Test faces that were trained on say nothing about learning by heart.
-    trained_on = evaluated(generator, stub(), known, faces, without_test=False).metrics
-    assert "memorisation" not in trained_on and "train_split: all" in left_out(trained_on)[0]
-    assert left_out(evaluated(generator, stub(), known, faces).metrics) == []
+
+
+def test_faces_that_were_trained_on_say_nothing_about_copies(
+    faces: Path, generator: networks.Generator, known: References, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(least_counts, "COPIES", 20)
+    assert left_out(evaluated(generator, stub(), known, faces, split="all").metrics) == [
+        "the share of copies, since the generated faces are so far from all real faces that copies would be missed"
+    ]
+    trained_on = evaluated(generator, stub(), known, faces, unseen=()).metrics
+    assert "copies" not in trained_on and "there are 70 generated faces and 0 faces" in left_out(trained_on)[0]
 
 
 def test_the_picture_shows_generated_faces_and_their_nearest_training_faces(
@@ -840,28 +863,32 @@ def test_the_picture_shows_generated_faces_and_their_nearest_training_faces(
 
     drawn = generated(generator, 5)(slice(0, 70)).numpy()
     train = np.asarray(images.open_faces(faces, "train"))
-    apart = np.linalg.norm(means(drawn)[:, None] - means(train)[None], axis=2)
-    nearest_of_all = np.argsort(apart.min(axis=1), kind="stable")
+    known_pictures = small_pictures.small_pictures(of_faces(train), len(train), CPU)
+    rows, apart = small_pictures.nearest_faces(of_faces(drawn), 70, known_pictures, 5, CPU)
+    nearest_of_all = np.argsort(apart[:, 0], kind="stable")
     for row in range(8):
         for left, number in ((0, row), (width + 16, nearest_of_all[row])):
             # In a batch of its own a level can round the other way.
             assert np.abs(at(row, 0, left).astype(int) - drawn[number]).max() <= 1
-            for column, face in enumerate(np.argsort(apart[number])[:5], 1):
+            for column, face in enumerate(rows[number], 1):
                 assert np.array_equal(at(row, column, left), train[face])
 
 
-def test_faces_learnt_by_heart_are_found_among_all_training_faces(
+def test_copies_are_found_among_all_training_faces(
     faces: Path, generator: networks.Generator, known: References, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     train = images.open_faces(faces, "train")
-    monkeypatch.setattr(evaluation, "COMPARED", 20)  # fewer than there are to be learnt by heart
+    monkeypatch.setattr(copies, "COMPARED", 20)  # fewer than there are to be copied
+    monkeypatch.setattr(least_counts, "COPIES", 20)
 
-    def copies(generator: networks.Generator, seed: int, draw: int = 0) -> Callable[[slice], Tensor]:
-        return lambda numbers: torch.from_numpy(train[::-1][numbers].copy())
+    def mirrored(generator: networks.Generator, seed: int, draw: int = 0) -> Callable[[slice], Tensor]:
+        return lambda numbers: torch.from_numpy(train[::-1, :, ::-1][numbers].copy())
 
-    assert evaluated(generator, stub(), known, faces, samples=100).metrics["memorisation"] < 0.5
-    monkeypatch.setattr(evaluation, "generated", copies)
-    assert evaluated(generator, stub(), known, faces, samples=100).metrics["memorisation"] == 1
+    monkeypatch.setattr(evaluation, "generated", mirrored)
+    result = evaluated(generator, stub(), known, faces, samples=100).metrics
+    assert result["copies"] == result["copies_high"] == 1
+    assert result["copies_floor"] < 0.2 and (result["valid_of_copies"], result["test_of_copies"]) == (20, 20)
+    assert left_out(result) == []
 
 
 def test_the_untrained_generator_is_as_large_and_depends_on_the_seed(generator: networks.Generator) -> None:

@@ -1,4 +1,4 @@
-"""Kernel distance, neighbours' scores and memorisation against published packages and brute force."""
+"""Kernel distance, neighbours' scores and nearest neighbours against published packages and brute force."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from dcgan.metrics import neighbours
 from dcgan.metrics.floors import Floor
 from dcgan.metrics.frechet import Statistics
 from dcgan.metrics.kernel import LEAST, kernel, kernel_distance
-from dcgan.metrics.neighbours import Scores, memorisation, nearest, scores
+from dcgan.metrics.neighbours import Scores, nearest, scores
 from dcgan.metrics.reference import Reference
 from dcgan.metrics.scores import equal_count
 from dcgan.metrics.scores import scores as scores_and_floors
@@ -320,7 +320,7 @@ def test_all_sides_of_scores_and_floors_have_as_many_features(seed: int, n: int,
     floor = Floor(reference_of(instead), reference_of(other))
     count = min(n, m, i, j) if min(i, j) >= neighbours.LEAST else min(n, m)
     assert equal_count(faces, reference_of(real), floor) == count
-    found = scores_and_floors(faces, reference_of(real), floor, "kid")
+    found = scores_and_floors(faces, reference_of(real), floor, "kid", torch.device("cpu"))
     single = faces, real.astype(np.float32), instead.astype(np.float32), other.astype(np.float32)
     faces, real, instead, other = (side[:count] for side in single)
     expected: dict[str, float] = {}
@@ -391,42 +391,3 @@ def test_a_face_that_is_there_is_the_nearest_at_no_distance(offset: float, kind:
     order = np.random.default_rng(0).permutation(30)
     numbers, distances = nearest(among[order], among)
     assert np.array_equal(numbers[:, 0], order) and not distances.any()
-
-
-# Memorisation.
-
-
-def mean_over_pairs(generated: Array, test: Array) -> float:
-    nearer, equal = generated[:, None] < test, generated[:, None] == test
-    return float(np.mean(nearer + equal / 2))
-
-
-@examples
-@given(SEEDS, st.integers(1, 60), st.integers(1, 60), st.floats(-1, 1), st.booleans())
-def test_memorisation_is_the_mean_over_pairs(seed: int, n: int, m: int, shift: float, ties: bool) -> None:
-    random = np.random.default_rng(seed)
-    generated, test = random.gamma(4, size=n) + shift, random.gamma(4, size=m)
-    if ties:
-        generated, test = generated.round(), test.round()
-    assert memorisation(generated, test) == pytest.approx(mean_over_pairs(generated, test), abs=1e-12)
-
-
-@examples
-@given(SEEDS, st.integers(1, 60))
-def test_the_same_distances_are_neither_learnt_by_heart_nor_far(seed: int, n: int) -> None:
-    distances = np.random.default_rng(seed).gamma(4, size=n)
-    assert memorisation(distances, distances) == 0.5
-    assert memorisation(np.ones(n), np.ones(3)) == 0.5
-
-
-def test_the_same_distribution_of_distances_is_about_a_half() -> None:
-    random = np.random.default_rng(0)
-    assert memorisation(random.gamma(4, size=3000), random.gamma(4, size=2000)) == pytest.approx(0.5, abs=0.03)
-
-
-def test_memorisation_goes_from_far_to_learnt_by_heart() -> None:
-    test = np.array([1.0, 2.0, 3.0])
-    assert memorisation(np.zeros(5), test) == 1
-    assert memorisation(np.full(5, 9.0), test) == 0
-    assert memorisation(np.array([2.0]), test) == pytest.approx(0.5)  # under one, over one, and half of the tie
-    assert memorisation(np.array([1.0, 9.0]), test) == pytest.approx((0.5 + 1 + 1) / 6)

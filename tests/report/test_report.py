@@ -41,6 +41,8 @@ def arguments(name: str, network: str, **changed: Any) -> dict[str, Any]:
     metrics |= {f"{name}_mean": 124.5, f"{name}_std": 1.5, "repeats": 3, "floor_count": 500, "precision": 0.75}
     metrics |= {"untrained_samples": 2000, "scores_count": 500, "seed": 1, f"{name}_at_floor_count": 130.5}
     metrics |= {"floor_split": "test", "floor_reference": "train", "precision_floor": 0.875}
+    metrics |= {"samples_of_copies": 2000, "valid_of_copies": 500, "test_of_copies": 500, "copies_verdict": "copies"}
+    metrics |= {"copies": 0.0315, "copies_low": 0.02, "copies_high": 0.05, "copies_floor": 0.012}
     metrics |= {"dataset": "drawn", "crop_size": None, "image_size": 64, "nc": 3}
     losses = pd.DataFrame({"step": np.arange(1, 4), **{c: np.linspace(0.1, 0.9, 3) for c in COLUMNS}})
     return {
@@ -123,7 +125,7 @@ def test_only_inceptions_distance_is_called_fid(name: str, network: str) -> None
     assert ("<title>DCGAN: FID 123.4</title>" in html) == (name == "fid")
 
 
-ALL = {"memorisation": 0.5, "kernel_distance": 0.1}  # beside those of `arguments`
+ALL = {"kernel_distance": 0.1}  # beside those of `arguments`
 CELEBA = {"dataset": celeba.SOURCE.name, "samples": 50_000, "reference_split": "all", "reference_count": 202_599}
 
 
@@ -203,6 +205,18 @@ def test_a_data_set_without_attributes_citation_and_faults_has_a_page() -> None:
     assert "citation" not in html and "more than one split" not in html and "0 pictures could not be used." in html
 
 
+def test_the_share_of_copies_is_a_sentence() -> None:
+    given = arguments("fid", "inception")
+    html = " ".join(page.render(**given).split())
+    assert (
+        "Copies: 3.1% of 2000 generated faces are nearer to a training face than the nearest 1 % of 500 unseen real "
+        "faces are (interval of 95 %: 2.0% to 5.0%; of real test faces, 1.2%). Verdict: copies." in html
+    )
+    far = {"copies": None, "copies_low": None, "copies_high": None, "copies_verdict": "cannot tell"}
+    html = page.render(**given | {"metrics": given["metrics"] | far})
+    assert "Copies:" not in html and "so far from all real faces that copies would be missed" in html
+
+
 def test_what_there_were_too_few_faces_for_is_named_on_the_page() -> None:
     given = arguments("frechet_distance", "efficientnet_lite0")
     assert "Left out" not in page.render(**given | {"metrics": given["metrics"] | ALL})
@@ -210,5 +224,5 @@ def test_what_there_were_too_few_faces_for_is_named_on_the_page() -> None:
     few |= {"reference_count": None, "scores_count": 0, "floor_count": None}
     data = given["data"] | {"faces": {"train": 0, "valid": 1, "test": 2}}
     html = page.render(**given | {"metrics": few, "data": data})
-    assert "No distance was measured" in html and "fid_split: train has fewer than 2 faces" in html
+    assert "No distance was measured" in html and "since the split train has fewer than 2 faces" in html
     assert "64 faces of all splits" in html and "None" not in html

@@ -164,13 +164,13 @@ def test_a_best_setting_is_named_only_if_there_is_one() -> None:
 
 def test_what_is_better_is_known_or_asked_for() -> None:
     def precise(lr: str, *values: float) -> list[Measured]:
-        return [run(lr, i, 0, metrics={"precision": v, "memorisation": v}) for i, v in enumerate(values)]
+        return [run(lr, i, 0, metrics={"precision": v, "surprise": v}) for i, v in enumerate(values)]
 
     runs = precise("1", 0.1, 0.2, 0.15) + precise("2", 0.9, 0.8, 0.85)
     assert compare(runs, "precision").verdict[0].startswith("Best: lr 2")
-    with pytest.raises(UserError, match="memorisation: it is not known which side is better; add --best lowest"):
-        compare(runs, "memorisation")
-    assert compare(runs, "memorisation", "lowest").verdict[0].startswith("Best: lr 1")
+    with pytest.raises(UserError, match="surprise: it is not known which side is better; add --best lowest"):
+        compare(runs, "surprise")
+    assert compare(runs, "surprise", "lowest").verdict[0].startswith("Best: lr 1")
 
 
 def test_a_single_seed_is_shown_and_never_judged() -> None:

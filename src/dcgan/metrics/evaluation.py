@@ -9,9 +9,10 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 import torch
+from torch import nn
 
 from dcgan.data.images import Pixels, side_by_side
-from dcgan.metrics import dithering, floors, neighbours, scores
+from dcgan.metrics import copies, dithering, floors, scores
 from dcgan.metrics.collecting import Pictures, collect, statistics_of
 from dcgan.metrics.feature_networks import FeatureNetwork
 from dcgan.metrics.frechet import Statistics, frechet_distance
@@ -29,15 +30,6 @@ _SHOWN, _NEIGHBOURS = 8, 5  # rows in the picture of neighbours, and training fa
 
 
 @dataclass(frozen=True)
-class Training:
-    """The faces that the generator was trained on, which are searched for copies."""
-
-    faces: Pixels
-    features: Features  # (N, D), of all these faces
-    without_test: bool  # whether the test split was left out of the training
-
-
-@dataclass(frozen=True)
 class Evaluation:
     """The metrics with their protocol, and a picture of nearest neighbours."""
 
@@ -49,7 +41,11 @@ def untrained(generator: Generator, seed: int) -> Generator:
     """Returns an untrained generator with the same settings, on the same device."""
     fresh, _ = build(generator.settings, random_state(seed, "weights"))
     refresh_batch_norm(fresh, seed, batches=4)
-    return fresh.to(next(generator.parameters()).device)
+    return fresh.to(_device(generator))
+
+
+def _device(module: nn.Module) -> torch.device:
+    return next(module.parameters()).device
 
 
 def evaluate(
@@ -60,7 +56,7 @@ def evaluate(
     samples: int,
     repeats: int,
     seed: int,
-    training: Training,
+    training: copies.Training,
     ranks: Ranks = ALONE,
 ) -> Evaluation | None:
     """Computes the distances and scores of `samples` generated faces against the real faces of `split`.
@@ -81,7 +77,7 @@ def evaluate(
     """
     if network.is_fid and samples < LEAST_FOR_FID and ranks.writes:
         logger.warning("fid_samples: %d is low; published FIDs use at least 10,000 samples, mostly 50,000.", samples)
-    real, test = references(split), references("test")
+    real = references(split)
     floor = floors.floor(references, split, real, samples)
     kept = max(COMPARED, floor.faces.statistics.count if floor else 0)
 
@@ -91,13 +87,13 @@ def evaluate(
     features = drawn.features[:COMPARED]
 
     # Distances, and scores of the same features.
+    device = _device(generator)
     metrics = _distances(network.distance_name, drawn, real, floor)
-    metrics |= scores.scores(features, real, floor, "kid" if network.is_fid else "kernel_distance")
-    rows, apart = neighbours.nearest(features, training.features, _NEIGHBOURS)
-    if test and training.without_test:
-        of_test = neighbours.nearest(test.features, training.features)[1]
-        metrics["memorisation"] = neighbours.memorisation(apart[:, 0], of_test[:, 0])
-    picture = _picture(generated(generator, seed), rows, apart[:, 0], training.faces)
+    metrics |= scores.scores(features, real, floor, "kid" if network.is_fid else "kernel_distance", device)
+    made = generated(generator, seed)
+    searched = copies.search(made, min(samples, COMPARED), training, _NEIGHBOURS, device)
+    metrics |= searched.metrics
+    picture = _picture(made, searched.rows, searched.apart, training.faces)
 
     rounded = {key: significant(value) if value is not None else None for key, value in metrics.items()}
     protocol = {
@@ -106,6 +102,7 @@ def evaluate(
         "repeats": repeats,
         "untrained_samples": drawn.untrained.count,
         **_counts(split, real, floor, features),
+        **searched.protocol,
         "seed": seed,
         "image_size": generator.settings.image_size,
         "nc": generator.settings.nc,

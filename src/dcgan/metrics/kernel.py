@@ -11,9 +11,11 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from dcgan.metrics import least_counts
+
 Array = npt.NDArray[np.float64]
 Features = npt.NDArray[np.floating]
-LEAST = 4  # features a side, for two groups of two
+LEAST = least_counts.KERNEL_DISTANCE  # features a side
 _GROUPS = 20  # of the jackknife, at most
 
 

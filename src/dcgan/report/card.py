@@ -40,7 +40,7 @@ def render(metrics: Mapping[str, Any], data: Mapping[str, Any], params: Mapping[
         f"{metrics['reference_count']} real pictures of the split `{metrics['reference_split']}`. "
         f"For comparison: {compared}.",
         _scores(metrics),
-        f"Memorisation: {metrics['memorisation']:g}." if "memorisation" in metrics else "",
+        f"Search for copies of training pictures: {metrics['copies_verdict']}." if metrics["copies_verdict"] else "",
         "## Usage",
         'To generate pictures from given latents: `{"inputs": [[...], ...]}`. To generate the same pictures as '
         '`python -m dcgan generate --seed 7 --count 16`: `{"inputs": [[]], "params": {"seed": 7, "count": 16}}`.',

@@ -67,6 +67,7 @@ def render(
         fewer=f"{name}_at_floor_count" in metrics and metrics["floor_count"] < metrics["samples"],
         floors=any(floor is not None for _, _, floor in scores),
         left_out=left_out(metrics),
+        copies=_copies(metrics),
         comparable=comparable,
         others=[(other, published.differences(metrics, other)) for other in results if comparable],
         data=data,
@@ -76,6 +77,19 @@ def render(
         model=model,
         curves=Markup(_curves(losses)),
         pictures={key: _data_uri(key, value) for key, value in pictures.items()},
+    )
+
+
+def _copies(metrics: Mapping[str, Any]) -> str:
+    """Returns a sentence on the copies of training faces, or nothing if they were not counted."""
+    if metrics.get("copies") is None:
+        return ""
+    floor = f"; of real test faces, {metrics['copies_floor']:.1%}" if "copies_floor" in metrics else ""
+    return (
+        f"Copies: {metrics['copies']:.1%} of {metrics['samples_of_copies']} generated faces are nearer to a training "
+        f"face than the nearest 1 % of {metrics['valid_of_copies']} unseen real faces are "
+        f"(interval of 95 %: {metrics['copies_low']:.1%} to {metrics['copies_high']:.1%}{floor}). "
+        f"Verdict: {metrics['copies_verdict']}."
     )
 
 

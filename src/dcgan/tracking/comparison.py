@@ -25,6 +25,7 @@ _BEST: dict[str, Best] = {
     "recall": "highest",
     "density": "highest",
     "coverage": "highest",
+    "copies": "lowest",
 }
 _LISTED = 12  # names in a sentence
 

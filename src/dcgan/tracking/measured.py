@@ -13,7 +13,7 @@ from typing import Any
 
 import yaml
 
-from dcgan.metrics.names import SETTINGS
+from dcgan.metrics.names import COPIES_VERDICT, SETTINGS
 from dcgan.system.errors import UserError
 from dcgan.system.project_files import FACES, METRICS
 from dcgan.tracking.repository import git
@@ -43,11 +43,12 @@ def protocol(metrics: Mapping[str, Any], lock: Mapping[str, Any]) -> dict[str, s
     """What two runs must share to be comparable, and `CODE`.
 
     Args:
-        metrics: content of metrics.json. Its results are floats, or None where there is no result; all else but the
-            seed says how they were measured.
+        metrics: content of metrics.json. Its results are floats, or None where there is no result, and the verdict
+            on copies; all else but the seed says how they were measured.
         lock: entries of dvc.lock, by stage.
     """
-    how = {name: value for name, value in metrics.items() if not isinstance(value, float) and name != SEED}
+    told = SEED, COPIES_VERDICT
+    how = {name: value for name, value in metrics.items() if not isinstance(value, float) and name not in told}
     measuring = {path: md5 for stage in ("reference", "evaluate") for path, md5 in _deps(lock, stage).items()}
     faces = {"faces": measuring[str(FACES)]} if str(FACES) in measuring else {}
     return as_texts(how) | faces | _hash("evaluation_code", measuring, _MEASURING) | training_code(lock)
