@@ -100,12 +100,12 @@ def seconds(function: object, *arguments: Path) -> float:
 
 
 def anonymous() -> int:
-    """RssAnon (bytes) of this process and its children together."""
+    """The anonymous memory (bytes) of this process and its children; what forks share counts once."""
     total = 0
     for process in (psutil.Process(), *psutil.Process().children(recursive=True)):
         with contextlib.suppress(OSError):
-            status = Path(f"/proc/{process.pid}/status").read_text()
-            total += sum(int(line.split()[1]) * 1024 for line in status.splitlines() if "RssAnon" in line)
+            memory = Path(f"/proc/{process.pid}/smaps_rollup").read_text()
+            total += sum(int(line.split()[1]) * 1024 for line in memory.splitlines() if "Pss_Anon" in line)
     return total
 
 
@@ -151,11 +151,13 @@ def main() -> None:
             took = seconds(crop, everything, scratch / "faces")
         print(
             f"crop of {PICTURES} pictures: {took:.1f} s, {PICTURES / took:.0f} pictures/s, "
-            f"RssAnon of all processes at most {max(samples) / 1e6:.0f} MB"
+            f"anonymous memory of all processes at most {max(samples) / 1e6:.0f} MB"
         )
         before = anonymous()
         took = seconds(first_batch, scratch / "faces")
-        print(f"opening them and reading a batch: {took:.2f} s, RssAnon {(anonymous() - before) / 1e6:+.0f} MB")
+        print(
+            f"opening them and reading a batch: {took:.2f} s, anonymous memory {(anonymous() - before) / 1e6:+.0f} MB"
+        )
 
 
 if __name__ == "__main__":

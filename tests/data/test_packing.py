@@ -2,6 +2,12 @@
 
 from __future__ import annotations
 
+import errno
+import multiprocessing
+import os
+import signal
+import subprocess
+import sys
 import zipfile
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -16,7 +22,8 @@ from dcgan.data import card as data_card
 from dcgan.data import decoding, images, packing
 from dcgan.data.images import Pixels
 from dcgan.data.index import Source, write_index, zip_member
-from dcgan.system.errors import UserError
+from dcgan.system import worker_pool
+from dcgan.system.errors import UserError, about_disk
 from dcgan.system.files import atomic
 
 SOURCE = Source("drawn", "none", "", "")
@@ -92,6 +99,16 @@ def test_the_bytes_do_not_depend_on_the_number_of_workers(packed: dict[int, Pack
         for name in names:
             assert (one.faces / name).read_bytes() == (more.faces / name).read_bytes(), name
         assert one.card == more.card
+
+
+def test_threads_give_the_bytes_of_processes(
+    packed: dict[int, Packed], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(worker_pool, "_FORKS", False)
+    threads = pack(packed[1].raw, tmp_path / "faces", 8, 3, 0.01)
+    assert threads.card == packed[1].card
+    for path in packed[1].faces.iterdir():
+        assert (threads.faces / path.name).read_bytes() == path.read_bytes()
 
 
 def test_each_row_of_the_table_is_the_face_at_its_place(packed: dict[int, Packed]) -> None:
@@ -190,6 +207,79 @@ def test_a_failed_crop_leaves_the_faces_before_it(tmp_path: Path) -> None:
         pack(raw, temporary, None, 3, 0.0)
     assert (faces / "faces.npy").read_bytes() == b"old"
     assert sorted(path.name for path in tmp_path.iterdir()) == ["faces", "raw"]
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="the workers are threads")
+def test_a_killed_worker_ends_in_one_sentence_and_leaves_nothing(
+    raw: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stage = os.getpid()
+
+    def killed(*arguments: object) -> None:
+        assert os.getpid() != stage
+        os.kill(os.getpid(), signal.SIGKILL)
+
+    monkeypatch.setattr(packing, "square", killed)
+    with pytest.raises(UserError, match=r"^worker process: it was killed"), atomic(tmp_path / "faces") as faces:
+        packing.pack(raw, faces, None, 32, 3, 0.0)
+    assert not multiprocessing.active_children() and not list(tmp_path.iterdir())
+
+
+def test_an_error_in_a_worker_is_that_of_the_crop(raw: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*arguments: object) -> int:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(os, "pwrite", full)
+    with pytest.raises(OSError) as caught, atomic(tmp_path / "faces") as faces:
+        packing.pack(raw, faces, None, 32, 3, 0.0)
+    assert about_disk(caught.value) == (
+        f"{tmp_path / 'faces'}: No space left on device; free some space, then run the command again."
+    )
+    assert not multiprocessing.active_children() and not list(tmp_path.iterdir())
+
+
+# A crop of which each picture prints a dot.
+CROP = """
+import os, sys
+from pathlib import Path
+from dcgan.data import packing
+from dcgan.system.files import atomic
+from pipeline.support.signals import exit_on_signals
+
+def square(*arguments):
+    os.write(1, b".")
+    return cut(*arguments)
+
+cut, packing.square = packing.square, square
+exit_on_signals()
+with atomic(Path("faces")) as faces:
+    packing.pack(Path("raw"), faces, None, 32, 3, 0.0)
+"""
+
+
+@pytest.mark.parametrize(("number", "status"), [(signal.SIGINT, 130), (signal.SIGKILL, -9)])
+def test_the_workers_end_with_the_crop(tmp_path: Path, number: signal.Signals, status: int) -> None:
+    raw, count = tmp_path / "raw", 100_000
+    raw.mkdir()
+    with zipfile.ZipFile(raw / "a.zip", "w") as archive:
+        archive.writestr(zip_member("a.png"), encoded(drawn("RGB", 90, 90, 0)))
+    names = [f"{i}.png" for i in range(count)]
+    table = pd.DataFrame({"archive": "a.zip", "file": names, "split": "train", "member": "a.png"})
+    write_index(raw, table, SOURCE)
+    root = Path(__file__).parents[2]
+    command, path = [sys.executable, "-c", CROP], os.pathsep.join([str(root / "src"), str(root)])
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "start_new_session": True}
+    with subprocess.Popen(command, cwd=tmp_path, env=os.environ | {"PYTHONPATH": path}, **pipes) as process:  # type: ignore[call-overload]
+        process.stdout.read(1)
+        if number == signal.SIGINT:
+            os.killpg(process.pid, number)  # as a terminal does
+        else:
+            process.send_signal(number)
+        dots, said = process.communicate(timeout=100)  # until the last process has closed its end of the pipes
+    assert process.returncode == status and not said, said
+    assert len(dots) < count / 2
+    if number == signal.SIGINT:
+        assert [path.name for path in tmp_path.iterdir()] == ["raw"]
 
 
 def test_packed_avatars_are_faces_to_the_byte(raw: Path, faces: Path) -> None:

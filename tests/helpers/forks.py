@@ -27,12 +27,14 @@ def watch(operations, wanted, places):
     def hook(event, arguments):
         named = [str(a) for a in arguments[:2]]
         if event in operations and any(re.search(places, name) for name in named):
+            if os.getpid() != hook.process:  # a worker of the script
+                return
             if hook.log and event == "os.rename":
                 os.write(hook.log, (named[1] + "\\n").encode())
             hook.seen += 1
             if hook.seen == wanted:
                 os.kill(os.getpid(), signal.SIGKILL)
-    hook.seen, hook.log = 0, 0
+    hook.seen, hook.log, hook.process = 0, 0, os.getpid()
     return hook
 
 for line in sys.stdin:

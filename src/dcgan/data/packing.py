@@ -1,19 +1,21 @@
 """Crops every picture of data/raw to a face, and packs the faces into arrays, on all cores and in bounded memory.
 
-The workers are threads, not processes: reading, decoding, resizing and hashing release the interpreter lock, and one
-process imports torch and reads the archive's directory only once.
+The workers are forks of this process. Threads, which are used where a fork is not safe, wait for the interpreter's lock
+several times per picture; other processes would have to import torch and read the archive's directory again.
 """
 
 from __future__ import annotations
 
-import concurrent.futures
 import hashlib
 import math
-import threading
+import mmap
+import os
 import zipfile
 from collections.abc import Iterator
+from concurrent.futures import Executor, Future
+from functools import partial
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -29,14 +31,16 @@ from dcgan.system.errors import UserError
 from dcgan.system.files import sha256
 from dcgan.system.processor import cores
 from dcgan.system.progress import progress
+from dcgan.system.worker_pool import sharing_pool
 
-# Pictures per task of a worker thread. The number bounds the memory. It also keeps the sums of squared levels below
-# 2**24, up to which float32 represents every integer.
+# Pictures per task of a worker. The number bounds the memory. It also keeps the sums of squared levels below 2**24, up
+# to which float32 represents every integer.
 _CHUNK = 64
 _BATCH_BYTES = 1 << 25  # limit for the squares that are resized in one call
 _REFUSED = ", fewer than image_size, and refuse_enlarged is true"
 
-Sums = npt.NDArray[np.float64]
+Sums = npt.NDArray[np.floating[Any]]
+_job: _Job  # of this worker
 
 
 class Cropped(NamedTuple):
@@ -54,15 +58,15 @@ class Cropped(NamedTuple):
 
 
 class _Job(NamedTuple):
-    """Where the pictures of a split are, how to crop them, and where to write the faces."""
+    """Where the pictures are, how to crop them, and where to write the faces."""
 
     archives: dict[str, Archive | LooseFiles]  # by file name; "": the loose files
-    array: Path  # the .npy file of the faces
-    begin: int  # offset of the split's first face in that file, in bytes
+    array: int  # descriptor of the .npy file, through which a worker that outlives its stage harms no newer file
+    begin: int  # offset of the first face in that file, in bytes
     crop_size: int | None
     shape: tuple[int, int, int]  # of a face
     refuse_enlarged: bool
-    stop: threading.Event  # set to skip the remaining pictures
+    stop: mmap.mmap  # a byte in shared memory; not 0: skip the remaining pictures
 
 
 def pack(
@@ -79,12 +83,12 @@ def pack(
 
     Writes faces.npy, uint8 of shape (N, image_size, image_size, nc), which holds the splits train, valid and test one
     after the other, and faces.parquet, which has one row per face in the same order: file, split, attributes. The bytes
-    do not depend on the number of `workers` (threads; None: one per core). With `refuse_enlarged`, pictures whose
-    square is smaller than a face are left out; they do not count as unusable in `max_bad_fraction`.
+    do not depend on the number of `workers` (None: one per core). With `refuse_enlarged`, pictures whose square is
+    smaller than a face are left out; they do not count as unusable in `max_bad_fraction`.
 
     Raises:
-        UserError: there are no pictures, more than `max_bad_fraction` of them cannot be used, all are refused, or one
-            in a folder outside of the project has changed.
+        UserError: there are no pictures, more than `max_bad_fraction` of them cannot be used, all are refused, one in a
+            folder outside of the project has changed, or a worker was killed.
     """
     pictures, source = read_index(raw)
     if pictures.empty:
@@ -93,23 +97,22 @@ def pack(
     archives = _open(raw, source.folder, pictures)
     array, shape = faces / "faces.npy", (image_size, image_size, nc)
     begin = _create(array, (len(pictures), *shape))
-    cropped, parts, bad = {}, [], []
+    cropped, parts, bad, first = {}, [], [], 0
     threads = torch.get_num_threads()
     torch.set_num_threads(1)  # the workers already use every core
-    stop = threading.Event()
-    with concurrent.futures.ThreadPoolExecutor(workers or cores()) as pool:
-        try:
-            for split in SPLITS:
-                rows = pictures[pictures["split"] == split]
-                job = _Job(archives, array, begin, crop_size, shape, refuse_enlarged, stop)
-                cropped[split] = _pack_split(pool, job, rows, split)
-                begin += len(rows) * math.prod(shape)
-                parts.append(rows)
-                bad += unusable(rows, cropped[split])
-        finally:
-            stop.set()  # after Ctrl-C, running tasks end early
-            pool.shutdown(cancel_futures=True)
-            torch.set_num_threads(threads)
+    with array.open("r+b") as file, mmap.mmap(-1, 1) as stop:
+        job = _Job(archives, file.fileno(), begin, crop_size, shape, refuse_enlarged, stop)
+        with sharing_pool(workers, partial(_begin, job)) as pool:
+            try:
+                for split in SPLITS:
+                    rows = pictures[pictures["split"] == split]
+                    cropped[split] = _pack_split(pool, shape, first, rows, split)
+                    first += len(rows)
+                    parts.append(rows)
+                    bad += unusable(rows, cropped[split])
+            finally:
+                stop[0] = 1  # after Ctrl-C, running tasks end early
+                torch.set_num_threads(threads)
     _check(bad, len(pictures), max_bad_fraction)
     good = np.array([isinstance(result, bytes) for split in SPLITS for result in cropped[split].results], bool)
     if not good.all():
@@ -166,17 +169,17 @@ def _archive(path: Path) -> Archive:
 
 def unusable(rows: pd.DataFrame, cropped: Cropped) -> list[dict[str, str]]:
     """Returns file and reason of each picture that cannot be used."""
-    results = zip(rows["file"], cropped.results, strict=True)
+    results = zip(rows["file"].tolist(), cropped.results, strict=True)
     return [{"file": file, "reason": result} for file, result in results if isinstance(result, str)]
 
 
-def _pack_split(pool: concurrent.futures.Executor, job: _Job, rows: pd.DataFrame, split: str) -> Cropped:
-    total, total_squared = np.zeros(job.shape), np.zeros(job.shape)
+def _pack_split(pool: Executor, shape: tuple[int, int, int], first: int, rows: pd.DataFrame, split: str) -> Cropped:
+    total, total_squared = np.zeros(shape), np.zeros(shape)
     enlarged = 0
 
     def results() -> Iterator[bytes | str]:
         nonlocal enlarged
-        for portion in _portions(pool, job, rows):
+        for portion in _portions(pool, first, rows):
             np.add(total, portion.total, out=total)
             np.add(total_squared, portion.total_squared, out=total_squared)
             enlarged += portion.enlarged
@@ -186,20 +189,28 @@ def _pack_split(pool: concurrent.futures.Executor, job: _Job, rows: pd.DataFrame
     return Cropped(found, total, total_squared, enlarged)
 
 
-def _portions(pool: concurrent.futures.Executor, job: _Job, rows: pd.DataFrame) -> Iterator[Cropped]:
+def _portions(pool: Executor, first: int, rows: pd.DataFrame) -> Iterator[Cropped]:
     """Yields the results of the workers, in the order of `rows`; only a few wait at a time."""
-    waiting: list[concurrent.futures.Future[Cropped]] = []
-    members = list(zip(rows["archive"], stored_as(rows), rows["problem"], strict=True))
+    waiting: list[Future[Cropped]] = []
+    columns = rows["archive"], stored_as(rows), rows["problem"]
+    members = list(zip(*(column.tolist() for column in columns), strict=True))
     for start in range(0, len(members), _CHUNK):
-        waiting.append(pool.submit(_crop, job, start, members[start : start + _CHUNK]))
+        waiting.append(pool.submit(_crop, first + start, members[start : start + _CHUNK]))
         if len(waiting) > 4 * cores():
             yield waiting.pop(0).result()
     for future in waiting:
         yield future.result()
 
 
-def _crop(job: _Job, start: int, members: list[tuple[str, str, str]]) -> Cropped:
+def _begin(job: _Job) -> None:
+    """Tells a worker once what to do."""
+    global _job
+    _job = job
+
+
+def _crop(start: int, members: list[tuple[str, str, str]]) -> Cropped:
     """Writes the faces of members (archive, member, problem) to the rows from `start` on; black if unusable."""
+    job = _job
     block = np.zeros((len(members), *job.shape), np.uint8)
     results: list[bytes | str] = [problem for _, _, problem in members]
     enlarged = 0
@@ -207,7 +218,7 @@ def _crop(job: _Job, start: int, members: list[tuple[str, str, str]]) -> Cropped
     def squares() -> Iterator[tuple[int, Pixels]]:
         nonlocal enlarged
         for i, (archive, file, problem) in enumerate(members):
-            if job.stop.is_set():
+            if job.stop[0]:
                 return
             if problem:
                 continue
@@ -227,12 +238,16 @@ def _crop(job: _Job, start: int, members: list[tuple[str, str, str]]) -> Cropped
         block[places] = shrink(batch, job.shape[0])
         for i in places:
             results[i] = hashlib.sha256(block[i]).digest()
-    with job.array.open("r+b") as file:  # no memory map, so that a full disk raises an error and no signal
-        file.seek(job.begin + start * block[0].nbytes)
-        file.write(block.data)
+    _write(job.array, block.data.cast("B"), job.begin + start * block[0].nbytes)
     levels = block.astype(np.float32)
-    total = levels.sum(0).astype(np.float64)
-    return Cropped(results, total, np.square(levels, out=levels).sum(0).astype(np.float64), enlarged)
+    return Cropped(results, levels.sum(0), np.square(levels, out=levels).sum(0), enlarged)
+
+
+def _write(file: int, data: memoryview, at: int) -> None:
+    """Writes to a descriptor that workers share; not to a memory map, so that a full disk raises an error."""
+    while data:
+        written = os.pwrite(file, data, at)
+        data, at = data[written:], at + written
 
 
 def _batches(squares: Iterator[tuple[int, Pixels]]) -> Iterator[tuple[list[int], Pixels]]:
