@@ -267,7 +267,8 @@ def test_the_workers_end_with_the_crop(tmp_path: Path, number: signal.Signals, s
     table = pd.DataFrame({"archive": "a.zip", "file": names, "split": "train", "member": "a.png"})
     write_index(raw, table, SOURCE)
     root = Path(__file__).parents[2]
-    command, path = [sys.executable, "-c", CROP], os.pathsep.join([str(root / "src"), str(root)])
+    path = os.pathsep.join([str(root / "src"), str(root), os.environ.get("PYTHONPATH", "")])
+    command = [sys.executable, "-c", CROP]
     pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "start_new_session": True}
     with subprocess.Popen(command, cwd=tmp_path, env=os.environ | {"PYTHONPATH": path}, **pipes) as process:  # type: ignore[call-overload]
         process.stdout.read(1)
