@@ -13,7 +13,6 @@ SETTINGS = {
     "fid_repeats": "repeats",
     "fid_split": "reference_split",
 }
-COPIES_VERDICT = "copies_verdict"
 COUNTS = ("scores_count", "floor_count")  # numbers of faces that metrics.json gives beside the values
 
 

@@ -13,7 +13,7 @@ from typing import Any
 
 import yaml
 
-from dcgan.metrics.names import COPIES_VERDICT, SETTINGS
+from dcgan.metrics.names import SETTINGS
 from dcgan.system.errors import UserError
 from dcgan.system.project_files import FACES, METRICS
 from dcgan.tracking.repository import git
@@ -47,7 +47,7 @@ def protocol(metrics: Mapping[str, Any], lock: Mapping[str, Any]) -> dict[str, s
             on copies; all else but the seed says how they were measured.
         lock: entries of dvc.lock, by stage.
     """
-    told = SEED, COPIES_VERDICT
+    told = SEED, "copies_verdict"
     how = {name: value for name, value in metrics.items() if not isinstance(value, float) and name not in told}
     measuring = {path: md5 for stage in ("reference", "evaluate") for path, md5 in _deps(lock, stage).items()}
     faces = {"faces": measuring[str(FACES)]} if str(FACES) in measuring else {}
