@@ -130,7 +130,7 @@ def test_faces_that_are_written_have_the_distance_that_was_measured(project: Pro
     """Anyone can check the number from picture files."""
     for words in (["generate", "--count", "32", "--out", "generated"], ["faces", "--split", "train", "--out", "real"]):
         project.run(sys.executable, "-m", "dcgan", *words, check=True)
-    command = ["-m", "dcgan", "distance", "real", "generated", "--network", "efficientnet_lite0"]
+    command = ["-m", "dcgan", "distance", "real", "generated", "--network", "efficientnet_lite0_dithered"]
     found = re.search(r"frechet_distance: ([\d.]+)", project.run(sys.executable, *command, check=True).stdout)
     assert found
     metrics = json.loads(project.read("reports/metrics.json"))
