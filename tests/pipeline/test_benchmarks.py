@@ -11,7 +11,7 @@ import pytest
 import torch
 from roofline import Rates, Roofline, rates
 
-ROOT = Path(__file__).resolve().parent.parent
+ROOT = Path(__file__).resolve().parents[2]
 
 
 @pytest.mark.long
