@@ -55,7 +55,11 @@ def run(command: list[str], home: Path) -> tuple[float, float]:
 
 
 def whole_commands(pictures: int, rounds: int, device: torch.device, compiled: bool = False) -> dict[str, str]:
-    """Returns, for each command, its speed and how far its distance is from pytorch-fid's; `compiled`: ours twice."""
+    """Returns, for each command, its speed and how far its distance is from pytorch-fid's.
+
+    Args:
+        compiled: whether ours also runs with --compile, if there is a compiler.
+    """
     with tempfile.TemporaryDirectory() as temporary:
         home = Path(temporary)
         weights = home / "hub" / "checkpoints" / INCEPTION.name

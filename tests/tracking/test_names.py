@@ -17,6 +17,7 @@ from dvc.scm import resolve_rev
 from mlflow import MlflowClient
 from mlflow.entities import Run as Found
 from project import Project
+from user import as_a_user
 
 from dcgan.system.errors import Interrupted, UserError
 from dcgan.system.files import sha256
@@ -58,10 +59,7 @@ def root(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     root = tmp_path_factory.mktemp("names") / "project"
     root.mkdir()
     with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("PATH", f"{Path(sys.executable).parent}:/usr/bin:/bin")
-        for name in ("AUTHOR", "COMMITTER"):
-            patch.setenv(f"GIT_{name}_NAME", "test")
-            patch.setenv(f"GIT_{name}_EMAIL", "test@example.com")
+        as_a_user(patch)
         files = {"params.yaml": "lr: 1\nsamples: 32\n", "dvc.yaml": PIPELINE, ".gitignore": "/ml*\n/models\n"}
         for name, content in files.items():
             (root / name).write_text(content)

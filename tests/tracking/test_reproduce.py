@@ -5,13 +5,13 @@ from __future__ import annotations
 import json
 import shutil
 import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
 from mlflow import MlflowClient
 from mlflow.entities import Metric
+from user import as_a_user
 
 from dcgan.data import links
 from dcgan.system.errors import UserError
@@ -65,14 +65,6 @@ def root(template: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Pat
     as_a_user(monkeypatch)
     shutil.copytree(template, tmp_path / "project")
     return tmp_path / "project"
-
-
-def as_a_user(patch: pytest.MonkeyPatch) -> None:
-    """With git's names, and the tools of this environment first."""
-    patch.setenv("PATH", f"{Path(sys.executable).parent}:{Path(shutil.which('git') or '').parent}:/usr/bin:/bin")
-    for name in ("AUTHOR", "COMMITTER"):
-        patch.setenv(f"GIT_{name}_NAME", "test")
-        patch.setenv(f"GIT_{name}_EMAIL", "test@example.com")
 
 
 def repro(folder: Path) -> None:

@@ -15,7 +15,7 @@ from dcgan.tracking.measured import FINISHED, Measured
 
 CONFIDENCE = 0.95
 Best = Literal["lowest", "highest"]
-# By the first words of a metric's name. Others, such as a probability that should be 0.5, have no better side.
+# By the first words of a metric's name. Others, such as `copies`, which should be 0.01, have no better side.
 _BEST: dict[str, Best] = {
     FID: "lowest",
     FRECHET_DISTANCE: "lowest",
@@ -25,7 +25,6 @@ _BEST: dict[str, Best] = {
     "recall": "highest",
     "density": "highest",
     "coverage": "highest",
-    "copies": "lowest",
 }
 _LISTED = 12  # names in a sentence
 
