@@ -22,7 +22,7 @@ from dcgan.networks import Settings
 from dcgan.system import hardware
 from dcgan.system.hardware import Hardware
 from dcgan.training.graphs import WARM_UP
-from dcgan.training.step import PENALTY_INTERVAL, Recipe, Trainer
+from dcgan.training.step import Recipe, Trainer
 
 ROUNDS = 9
 TUTORIAL = Settings(ngf=64, ndf=64), Recipe(batch_size=128)
@@ -86,7 +86,7 @@ def measured(
         return (time.perf_counter() - start) / steps
 
     tutorial = Tutorial(settings.ngf, recipe.batch_size, device)
-    for number in range((WARM_UP + 1) * PENALTY_INTERVAL if device.type == "cuda" else 1):
+    for number in range((WARM_UP + 1) * recipe.r1_interval if device.type == "cuda" else 1):
         trainer.step(number, real)
     tutorial.step(steps)
     times = [(ours(), tutorial.step(steps)) for _ in range(rounds)]
@@ -98,9 +98,9 @@ def measured(
     else:
         plain = Trainer(settings, recipe, replace(machine, graphs=False))
         with Roofline(peaks) as roof:
-            for number in range(PENALTY_INTERVAL):
+            for number in range(recipe.r1_interval):
                 plain.step(number, real)
-        least = roof.seconds / PENALTY_INTERVAL
+        least = roof.seconds / recipe.r1_interval
     return Speed(
         1000 * step, recipe.batch_size / step, recipe.batch_size / theirs,
         statistics.median(their / our for our, their in times), 1000 * least, least / step, peak,

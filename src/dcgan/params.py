@@ -97,6 +97,12 @@ class TrainParams(NetworkParams):
     lr_discriminator: float | None = Field(
         gt=0, le=1, description="learning rate of the discriminator; empty: same as lr"
     )
+    lr_warmup_kimg: float = Field(
+        ge=0, le=1e6, description="thousand pictures over which the learning rates rise from 0; 0: none"
+    )
+    lr_decay: float = Field(
+        ge=0, le=1, description="share of the learning rates that is left at the end, along half a cosine; 1: constant"
+    )
     beta1: float = Field(ge=0, lt=1, description="Adam's decay rate of the first moment")
     beta2: float = Field(ge=0, lt=1, description="Adam's decay rate of the second moment")
     loss: Loss = Field(description="adversarial loss")
@@ -104,8 +110,17 @@ class TrainParams(NetworkParams):
         ge=0, le=0.5, description="subtracted from the real label, in the discriminator only"
     )
     r1_gamma: float = Field(ge=0, le=10_000, description="weight of the R1 and R2 gradient penalties; 0: none")
+    r1_gamma_end: float | None = Field(
+        ge=0, le=10_000, description="r1_gamma at the end, along half a cosine; empty: same as r1_gamma"
+    )
+    r1_interval: int = Field(
+        ge=1, le=1000, description="steps between two that compute the penalties, which are scaled up as much"
+    )
     ema_halflife_kimg: float = Field(
         ge=0, le=1e6, description="half-life of the averaged weights, in thousand pictures; 0: none"
+    )
+    ema_rampup: float = Field(
+        gt=0, le=1, description="largest half-life of the averaged weights, as a share of the pictures seen so far"
     )
     mirror: bool = Field(description="horizontal flips: each picture of each step, with probability 1/2")
     augment: bool = Field(description="DiffAugment: colour, translation, cutout")
@@ -258,6 +273,10 @@ def _impossible_combination(p: Params) -> str | None:
         return f"ranks: {count} is not a multiple of ngpu: {p.ngpu}, the GPUs of each machine; leave ranks empty."
     if p.keep == "best" and not p.distance_kimg:
         return "keep: best needs quick distances during training; give distance_kimg above 0, or keep: last."
+    if p.r1_gamma_end and not p.r1_gamma:
+        return (
+            f"r1_gamma_end: {p.r1_gamma_end} needs penalties from the start; give r1_gamma above 0, or leave it empty."
+        )
     if p.label_smoothing and p.loss not in ("bce", "minimax", "lsgan"):
         return (
             f"label_smoothing: {p.label_smoothing} cannot be used with loss: {p.loss}, which has no labels; "

@@ -40,6 +40,11 @@ MISTAKES = [
     Mistake("batch over data", _value("batch_size", "8192"), ("batch_size", "8192", "dataset_size")),
     Mistake("crop over picture", _value("crop_size", "200"), ("crop_size", "200", "178")),
     Mistake("smoothing without labels", _value("label_smoothing", "0.1"), ("label_smoothing", "0.1", "relativistic")),
+    Mistake(
+        "penalties only at the end",
+        lambda text: _value("r1_gamma", "0")(_value("r1_gamma_end", "0.2")(text)),
+        ("r1_gamma_end", "0.2", "r1_gamma above 0"),
+    ),
     Mistake("avatars without a number", _value("dataset_size", ""), ("dataset_size", "empty", "avatars")),
     Mistake("no YAML", lambda text: text.replace("lr: ", "lr 0.1: : ", 1), ("params.yaml", "YAML")),
     Mistake("key twice", lambda text: text + "lr: 0.1\n", ("params.yaml", "lr")),

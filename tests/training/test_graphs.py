@@ -14,7 +14,7 @@ from dcgan.networks import Settings
 from dcgan.system import hardware
 from dcgan.system.hardware import Hardware
 from dcgan.training.graphs import WARM_UP, Graphed
-from dcgan.training.step import PENALTY_INTERVAL, Recipe, Trainer
+from dcgan.training.step import Recipe, Trainer
 
 BATCH = 8
 KINDS: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
@@ -26,6 +26,10 @@ KINDS: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
     "hinge, linear layers, uniform latents": ({"architecture": "linear", "latent": "uniform"}, {"loss": "hinge"}),
     "augmented": ({}, {"augment": True, "ema_halflife_kimg": 0.05}),
     "spectral, lsgan, penalties": ({"discriminator_norm": "spectral"}, {"loss": "lsgan", "r1_gamma": 1.0}),
+    "scheduled": (
+        {"discriminator_norm": "none"},
+        {"r1_gamma": 1.0, "r1_gamma_end": 0.1, "r1_interval": 4, "lr_warmup_kimg": 0.1, "lr_decay": 0.1},
+    ),
 }
 
 
@@ -47,8 +51,11 @@ def trainer(kind: str, graphed: bool) -> Trainer:
         Settings(image_size=32, nz=6, ngf=4, ndf=4, **settings),
         Recipe(batch_size=BATCH, **recipe),
         Hardware(torch.device("cpu"), "fp32"),
+        steps=50,
     )
     if graphed:
+        for optimizer in (made.optimizer_g, made.optimizer_d):  # a tensor, as on a GPU
+            optimizer.param_groups[0]["lr"] = torch.tensor(optimizer.param_groups[0]["lr"], dtype=torch.float64)
         made._update = Graphed(made._networks, made._random, made._forget_gradients)
     return made
 
@@ -61,7 +68,7 @@ def pictures(step: int) -> Tensor:
 @pytest.mark.parametrize("kind", KINDS)
 def test_graphed_steps_are_the_plain_ones_to_the_byte_also_after_a_resume(kind: str) -> None:
     plain, graphed = trainer(kind, graphed=False), trainer(kind, graphed=True)
-    steps = (WARM_UP + 2) * PENALTY_INTERVAL  # each kind of step is replayed at least once
+    steps = (WARM_UP + 2) * plain.recipe.r1_interval  # each kind of step is replayed at least once
     half = steps // 2 + 1
     for step in range(steps):
         if step == half:

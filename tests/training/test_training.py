@@ -36,7 +36,7 @@ from dcgan.training import curves, loop
 from dcgan.training.batches import batches, digest
 from dcgan.training.checkpoint import CheckpointStore
 from dcgan.training.loop import Nobody, Result, train
-from dcgan.training.step import COLUMNS, PENALTY_INTERVAL, Recipe, Trainer
+from dcgan.training.step import COLUMNS, Recipe, Trainer
 
 Pixels = npt.NDArray[np.uint8]
 CPU = Hardware(torch.device("cpu"), "fp32")
@@ -108,7 +108,7 @@ def check(result: Result, settings: Settings, recipe: Recipe, steps: int) -> Non
     assert result.history.shape == (steps, len(COLUMNS))
     assert np.isfinite(result.history[:, :-1]).all()
     taken = np.isfinite(result.history[:, -1])
-    assert taken.tolist() == [bool(recipe.r1_gamma) and step % PENALTY_INTERVAL == 0 for step in range(steps)]
+    assert taken.tolist() == [bool(recipe.r1_gamma) and step % recipe.r1_interval == 0 for step in range(steps)]
     assert (result.history[:, 2:5] >= 0).all() and (result.history[:, 2:5] <= 1).all()
     assert len(result.grids) == recipe.epochs + 1 and all(
         isinstance(path, Path) and path.is_file() for path in result.grids

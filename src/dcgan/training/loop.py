@@ -125,8 +125,9 @@ def train(
         OSError: the state cannot be saved after a signal. At other times a failure logs a warning.
     """
     steps_per_epoch = _steps_per_epoch(len(faces), recipe.batch_size, ranks)
-    trainer = Trainer(settings, recipe, machine, ranks)
-    state = State(trainer, recipe.epochs * steps_per_epoch, steps_per_epoch, store)
+    steps = recipe.epochs * steps_per_epoch
+    trainer = Trainer(settings, recipe, machine, ranks, steps)
+    state = State(trainer, steps, steps_per_epoch, store)
     state.resume()
     first, watch = state.done, Stopwatch(before=partial(hardware.finish, machine))
     _take_steps(state, faces, observer, stop, checkpoint_minutes, log_interval, quality, watch)

@@ -19,13 +19,11 @@ from dcgan.sampling import derived_seed, draw_latents, random_state, refresh_bat
 from dcgan.system.choices import Loss
 from dcgan.system.hardware import Hardware, tf32
 from dcgan.system.ranks import ALONE, Ranks
-from dcgan.training import losses
+from dcgan.training import losses, schedules
 from dcgan.training.augment import diff_augment
 from dcgan.training.gradient_penalty import gradient_penalty
 from dcgan.training.graphs import Graphed
 
-PENALTY_INTERVAL = 8  # steps; the penalties are applied lazily and scaled up (Karras et al. 2020, section 3.1)
-AVERAGE_RAMP_UP = 0.05  # largest half-life, as a share of the pictures seen so far (Karras et al. 2022, EDM)
 # What is recorded of each step. The penalty is NaN at steps that do not compute it.
 COLUMNS = ("d_loss", "g_loss", "d_real", "d_fake_before", "d_fake_after", "penalty")
 
@@ -39,20 +37,37 @@ class Recipe:
     batch_size: int = 128
     lr: float = 2e-4
     lr_discriminator: float | None = None
+    lr_warmup_kimg: float = 0.0
+    lr_decay: float = 1.0
     beta1: float = 0.5
     beta2: float = 0.999
     loss: Loss = "bce"
     label_smoothing: float = 0.0
     r1_gamma: float = 0.0
+    r1_gamma_end: float | None = None
+    r1_interval: int = 8
     ema_halflife_kimg: float = 0.0
+    ema_rampup: float = 0.05
     mirror: bool = False
     augment: bool = False
 
 
 class Trainer:
-    """The networks, optimizers and averaged weights, which each step updates."""
+    """The networks, optimizers and averaged weights, which each step updates.
 
-    def __init__(self, settings: Settings, recipe: Recipe, hardware: Hardware, ranks: Ranks = ALONE) -> None:
+    Args:
+        steps: number of steps of the whole training, for the recipe's schedules; None: they stay at their first values.
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        recipe: Recipe,
+        hardware: Hardware,
+        ranks: Ranks = ALONE,
+        steps: int | None = None,
+    ) -> None:
+        self._steps = steps or math.inf
         self.settings, self.recipe, self.hardware, self.ranks = settings, recipe, hardware, ranks
         generator, discriminator = build(settings, random_state(recipe.seed, "weights"))
         self.generator = generator.to(hardware.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
@@ -61,11 +76,16 @@ class Trainer:
         self._generated = ranks.synchronised(self.generator)
         self._judged = ranks.synchronised(_OnBoth(self.discriminator))
         self._random = torch.Generator(hardware.device)  # of the augmentation; seeded for each step
-        lrs = recipe.lr, recipe.lr_discriminator or recipe.lr
         on_gpu = hardware.device.type == "cuda"
         self.optimizer_g, self.optimizer_d = (
-            torch.optim.Adam(network.parameters(), lr, (recipe.beta1, recipe.beta2), fused=True, capturable=on_gpu)
-            for network, lr in zip((self.generator, self.discriminator), lrs, strict=True)
+            torch.optim.Adam(
+                network.parameters(),
+                torch.full((), recipe.lr, device=hardware.device) if on_gpu else recipe.lr,  # `_set_lrs` sets it
+                (recipe.beta1, recipe.beta2),
+                fused=True,
+                capturable=on_gpu,
+            )
+            for network in (self.generator, self.discriminator)
         )
         graphed = on_gpu and hardware.graphs and ranks.count == 1
         self._update = Graphed(self._networks, self._random, self._forget_gradients) if graphed else self._networks
@@ -85,18 +105,43 @@ class Trainer:
         random = random_state(recipe.seed, "latents", number, device)
         latents = self.ranks.shard(draw_latents(self.settings, batch_size, random))
         self._random.manual_seed(derived_seed(recipe.seed, "augment", number))
-        penalised = bool(recipe.r1_gamma) and number % PENALTY_INTERVAL == 0
+        penalised = bool(recipe.r1_gamma) and number % recipe.r1_interval == 0
         seen = (number + 1) * batch_size
-        halflife = min(recipe.ema_halflife_kimg * 1000, seen * AVERAGE_RAMP_UP) or math.inf
+        halflife = schedules.halflife(seen, recipe.ema_halflife_kimg, recipe.ema_rampup) or math.inf
         share = torch.full((), 1 - 0.5 ** (batch_size / halflife), device=device)
+        # The penalties are computed at few steps and scaled up (Karras et al. 2020, "StyleGAN2", section 3.1).
+        weight = torch.full((), self._gamma(number) / 2 * recipe.r1_interval, device=device)
+        self._set_lrs(number, seen)
         with tf32(self.hardware):
-            return self._update(penalised, real, latents, share)
+            return self._update(penalised, real, latents, share, weight)
 
-    def _networks(self, penalised: bool, real: Tensor, latents: Tensor, share: Tensor) -> Tensor:
-        """Updates the networks and the averaged weights, of which `share` is the new weights'. Never waits for the GPU.
+    def _gamma(self, number: int) -> float:
+        """Returns the weight of the penalties at a step."""
+        first, last = self.recipe.r1_gamma, self.recipe.r1_gamma_end
+        return schedules.cosine(first, first if last is None else last, number / self._steps)
 
-        This may run only once as a CUDA graph is captured: all that differs between steps comes in as arguments, or
-        from the augmentation's generator.
+    def _set_lrs(self, number: int, seen: int) -> None:
+        """Sets the learning rates of a step, after which `seen` pictures will have been seen."""
+        recipe = self.recipe
+        risen = schedules.warm_up(seen, recipe.lr_warmup_kimg)
+        share = risen * schedules.cosine(1.0, recipe.lr_decay, number / self._steps)
+        lrs = recipe.lr, recipe.lr_discriminator or recipe.lr
+        for optimizer, lr in zip((self.optimizer_g, self.optimizer_d), lrs, strict=True):
+            (group,) = optimizer.param_groups
+            if isinstance(group["lr"], Tensor):
+                group["lr"].fill_(lr * share)
+            else:
+                group["lr"] = lr * share
+
+    def _networks(self, penalised: bool, real: Tensor, latents: Tensor, share: Tensor, weight: Tensor) -> Tensor:
+        """Updates the networks and the averaged weights. Never waits for the GPU.
+
+        This may run only once as a CUDA graph is captured: all that differs between steps comes in as arguments, from
+        the augmentation's generator, or in the optimizers' learning rates.
+
+        Args:
+            share: of the new weights in the averaged ones.
+            weight: of the penalties, if the step is `penalised`.
         """
         recipe, device, ranks = self.recipe, self.hardware.device, self.ranks
 
@@ -115,7 +160,7 @@ class Trainer:
         penalty, total = torch.full((), math.nan, device=device), loss_d
         if penalised:
             penalty = self._penalties(augment(real), augment(fake.detach().float()))
-            total = loss_d + recipe.r1_gamma / 2 * PENALTY_INTERVAL * penalty
+            total = loss_d + weight * penalty
         self.optimizer_d.zero_grad()
         total.backward()
         self.optimizer_d.step()
