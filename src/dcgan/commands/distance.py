@@ -139,8 +139,7 @@ def _measured(network: FeatureNetwork, path: Path, folder: Folder, crop: str | N
     if folder.not_theirs:
         print(f"{path}: {folder.not_theirs} of these pictures would be left out by pytorch-fid", file=sys.stderr)
     statistics = collecting.collect(network, folder.read, folder.number, str(path))
-    arithmetic = "fp32, compiled" if network.graph is not None else "fp32"
-    about = kept.About(network.name, network.weights_sha256, arithmetic, folder.number, folder.size, crop)
+    about = kept.About(network.name, network.weights_sha256, network.arithmetic, folder.number, folder.size, crop)
     return statistics, about
 
 

@@ -12,7 +12,7 @@ import torch
 from torch import nn
 
 from dcgan.data.images import Pixels, side_by_side
-from dcgan.metrics import copies, dithering, floors, scores
+from dcgan.metrics import copies, floors, scores
 from dcgan.metrics.collecting import Pictures, collect, statistics_of
 from dcgan.metrics.feature_networks import FeatureNetwork
 from dcgan.metrics.frechet import Statistics, frechet_distance
@@ -97,7 +97,10 @@ def evaluate(
 
     rounded = {key: significant(value) if value is not None else None for key, value in metrics.items()}
     protocol = {
-        **_described(network),
+        "network": network.name,
+        "dithering_levels": network.dithering_levels,
+        "weights_sha256": network.weights_sha256,
+        "arithmetic": network.arithmetic,
         "samples": samples,
         "repeats": repeats,
         "untrained_samples": drawn.untrained.count,
@@ -162,16 +165,6 @@ def _distances(name: str, drawn: _Drawn, real: Reference | None, floor: floors.F
         f"{name}_untrained": frechet_distance(drawn.untrained, real.statistics),
         f"{name}_grey": frechet_distance(drawn.grey, real.statistics),
         **beside,
-    }
-
-
-def _described(network: FeatureNetwork) -> dict[str, Any]:
-    """Returns the feature network, its weights, the noise on its pictures and its arithmetic, for the protocol."""
-    return {
-        "network": network.name,
-        "dithering_levels": dithering.LEVELS if network.dithered else 0,
-        "weights_sha256": network.weights_sha256,
-        "arithmetic": "fp32, compiled" if network.graph is not None else "fp32",
     }
 
 

@@ -19,7 +19,7 @@ from efficientnet_lite_pytorch import EfficientNet
 from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
-from dcgan.metrics.dithering import noise
+from dcgan.metrics import dithering
 from dcgan.metrics.names import FID, FRECHET_DISTANCE
 from dcgan.metrics.weights import SHA256
 from dcgan.system.choices import FidNetwork
@@ -52,9 +52,14 @@ class FeatureNetwork:
         return FID if self.is_fid else FRECHET_DISTANCE
 
     @property
-    def dithered(self) -> bool:
-        """Whether noise is added to the pictures."""
-        return self.name == "efficientnet_lite0_dithered"
+    def dithering_levels(self) -> int:
+        """The largest noise on the pictures, in levels; 0: none."""
+        return dithering.LEVELS if self.name == "efficientnet_lite0_dithered" else 0
+
+    @property
+    def arithmetic(self) -> str:
+        """The arithmetic that the features depend on."""
+        return "fp32" if self.graph is None else "fp32, compiled"
 
     @torch.inference_mode()
     def features(self, pictures: Tensor, first: int = 0) -> Tensor:
@@ -69,8 +74,8 @@ class FeatureNetwork:
         # The graph takes only batches of BATCH pictures, since each further size would have to be compiled.
         module = self.module if self.graph is None or len(pictures) != BATCH else self.graph
         levels = pictures.to(device).permute(0, 3, 1, 2).float()
-        if self.dithered:
-            levels += noise(slice(first, first + len(levels)), *levels.shape[1:]).to(device)
+        if self.dithering_levels:
+            levels += dithering.noise(slice(first, first + len(levels)), *levels.shape[1:]).to(device)
         features: Tensor = module(levels.div_(255).expand(-1, 3, -1, -1))
         return features
 

@@ -18,7 +18,7 @@ from safetensors import safe_open
 from safetensors.numpy import save
 
 from dcgan.data.index import SPLITS
-from dcgan.metrics import dithering, frechet
+from dcgan.metrics import frechet
 from dcgan.metrics.collecting import Pictures, collect, statistics_of
 from dcgan.metrics.feature_networks import FeatureNetwork
 from dcgan.system.errors import UserError
@@ -72,7 +72,7 @@ def write(
         about = {
             "network": network.name,
             "weights_sha256": network.weights_sha256,
-            "dithering_levels": dithering.LEVELS if network.dithered else 0,
+            "dithering_levels": network.dithering_levels,
             "compiled": network.graph is not None,
         }
         (folder / _STATISTICS).write_bytes(save(arrays, {"dcgan": json.dumps(about, sort_keys=True)}))
