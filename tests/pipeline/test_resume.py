@@ -91,7 +91,8 @@ def test_a_training_that_is_stopped_goes_on_and_ends_in_the_same_bytes(
         assert [point.step for point in curve] == [36]  # told at the end, whoever came to it
 
 
-def test_a_training_that_cannot_go_on_says_why(project: Project) -> None:
+def test_a_training_that_cannot_go_on_says_why(reproduced: Project, tmp_path: Path) -> None:
+    project = reproduced.copied_to(tmp_path / "dcgan")  # not warm: torch takes its threads from the environment
     project.env["DCGAN_TRACKING"] = "0"
     command = (sys.executable, "-m", "pipeline.train")
     result = project.run(*command)
