@@ -10,7 +10,9 @@ from pipeline.support.stage import run
 def main(params: SampleParams) -> None:
     from dcgan import networks, sampling
     from dcgan.data import images
+    from dcgan.system import hardware
 
+    hardware.say_what_computes("sample", hardware.resolve(0, "fp32"))
     generator = networks.load_generator(GENERATOR)
     settings = generator.settings
     random = {name: sampling.random_state(params.seed, name) for name in ("samples", "strip", "sheet")}

@@ -26,7 +26,7 @@ def main(params: TrainParams) -> None:
     from dcgan.system import hardware, ranks
     from dcgan.system.files import write_csv
     from dcgan.training import batches, curves, loop
-    from dcgan.training.checkpoint import CheckpointStore, fingerprint
+    from dcgan.training.checkpoint import CheckpointStore, digest_of_start, fingerprint
     from dcgan.training.step import Recipe
 
     # Set up.
@@ -35,16 +35,17 @@ def main(params: TrainParams) -> None:
     stop = stop_signal()
     hardware.prepare()
     faces = images.open_for_training(FACES, params.train_split, params.batch_size)
-    values = params.model_dump()
     settings, recipe = params.part(networks.Settings), params.part(Recipe)
 
     with ranks.joined(machine.device) as group, ExitStack() as held:
         described, data = hardware.describe(machine, group.count), batches.digest(faces)
-        parts = {"params": values, "data": data, "code": code_digest("train"), **described}
+        inputs = {"params": params.model_dump(), "data": data, "code": code_digest("train")}
+        parts = inputs | {"initial weights": digest_of_start(settings, params.seed)} | hardware.deciding(described)
         group.check_same(parts)
         identity = fingerprint(parts)
-        store = CheckpointStore(MAIN_ROOT / "checkpoints", identity)
+        store = CheckpointStore(MAIN_ROOT / "checkpoints", identity, parts)
         if group.writes:
+            hardware.say_what_computes("train", machine, group.count)
             held.enter_context(store.locked(stop))
             tracked = held.enter_context(training_run(identity, data, len(faces), described))
         group.barrier()

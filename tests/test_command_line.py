@@ -11,7 +11,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from project import ROOT
+from project import ROOT, Project
 
 from dcgan import params
 from dcgan.__main__ import main, parser
@@ -77,6 +77,21 @@ def test_the_installed_command_tells_its_version_and_checks() -> None:
     told = subprocess.run([command, "--version"], capture_output=True, text=True, check=True).stdout
     assert told == f"dcgan {importlib.metadata.version('dcgan')}\n"
     subprocess.run([command, "check"], cwd=ROOT, check=True)
+
+
+def test_gpus_that_are_not_there_are_refused_before_a_stage_runs(tmp_path: Path) -> None:
+    """Unless a launcher starts the ranks elsewhere, as from a login node."""
+    project = Project.create(tmp_path / "dcgan")
+    check = (sys.executable, "-m", "dcgan", "check")
+    project.env["CUDA_VISIBLE_DEVICES"] = "-1"
+    for ngpu in ("0", "auto"):
+        project.set(("ngpu", ngpu))
+        assert project.run(*check).returncode == 0
+    project.set(("ngpu", "1"))
+    result = project.run(*check)
+    assert result.returncode == 1 and result.stdout.startswith("ngpu: 1 requires a CUDA GPU, but torch sees none here;")
+    assert result.stdout.count("\n") == 1
+    assert project.run(*check, DCGAN_LAUNCHER="srun").returncode == 0
 
 
 def test_without_a_command_the_usage_is_printed() -> None:

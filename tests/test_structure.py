@@ -42,6 +42,7 @@ EXEMPT = {
     "src/dcgan/data/fetching.py": "brings files that are verified by hash",
     "src/dcgan/system/choices.py": "declares types alone",
     "src/dcgan/system/errors.py": "holds exceptions that end a stage",
+    "src/dcgan/system/gpu_memory.py": "words an error that ends a stage",
     "src/dcgan/system/progress.py": "prints alone",
     "src/dcgan/system/project_files.py": "names the files that dvc.yaml names too",
     "src/dcgan/system/stopwatch.py": "measures times alone",

@@ -11,6 +11,7 @@ from dcgan.system.choices import FidNetwork
 from dcgan.system.errors import UserError
 from dcgan.system.project_files import WEIGHTS
 from pipeline.support.environment import from_environment
+from pipeline.support.inputs import STAGE
 from pipeline.support.launch_ranks import launch
 from pipeline.support.rank_processes import LAUNCHER
 
@@ -52,9 +53,12 @@ def measuring(name: FidNetwork, compiled: bool) -> Iterator[Measuring | None]:
     if launch(processes):
         yield None
         return
-    device = hardware.default_device(ranks.local_rank())
+    machine = hardware.resolve("auto", "fp32", ranks.local_rank())
     hardware.prepare()
     file = weights.find(name, WEIGHTS)
     weights.verify(name, file)
-    with ranks.joined(device) as mine:
-        yield Measuring(feature_networks.load(name, file, device, compiled and device.type == "cpu"), mine)
+    with ranks.joined(machine.device) as mine:
+        if mine.writes:
+            hardware.say_what_computes(STAGE, machine, mine.count)
+        on_cpu = machine.device.type == "cpu"
+        yield Measuring(feature_networks.load(name, file, machine.device, compiled and on_cpu), mine)

@@ -54,7 +54,6 @@ def launch(count: int | None) -> bool:
 
 def _attempt(file: Path, count: int | None, stop: Callable[[], int | None]) -> int:
     """Starts the ranks and waits for them; returns the status of the one that failed, or 0."""
-    os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")  # without warnings that tell a user nothing
     from torch.distributed import TCPStore  # type: ignore[attr-defined]
 
     assert TAKEN

@@ -7,18 +7,18 @@ import logging
 import os
 import sys
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from functools import cache
-from typing import Any, NoReturn
+from typing import NoReturn
 
 from dcgan.params import Params, SectionT, load, parse
-from dcgan.system.errors import Interrupted, UserError, about_disk
-from dcgan.system.files import write_json
+from dcgan.system.errors import Interrupted, UserError
 from pipeline.support.dvc_files import ROOT
+from pipeline.support.failures import another_has_told, sentence, tell_stage
 from pipeline.support.inputs import RANK_FILE, TAKEN
 from pipeline.support.lineage import check_inputs
 from pipeline.support.one_at_a_time import one_at_a_time
-from pipeline.support.outs import changed, end_if_unchanged
+from pipeline.support.outs import end_if_unchanged
 from pipeline.support.rank_checks import check_starter
 from pipeline.support.signals import exit_on_signals
 
@@ -37,6 +37,7 @@ def run(section: type[SectionT], stage: Callable[[SectionT], None]) -> None:
     never treats an interrupted stage as finished.
     """
     os.chdir(ROOT)
+    os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")  # without warnings that tell a user nothing
     logging.basicConfig(level=logging.WARNING, format="%(levelname)s: %(message)s")
     warnings.filterwarnings("ignore", message="The given NumPy array is not writable")  # memory maps that are only read
     exit_on_signals()
@@ -48,15 +49,16 @@ def run(section: type[SectionT], stage: Callable[[SectionT], None]) -> None:
             stage(all_params().section(section))
             end_if_unchanged()
     except Interrupted as error:
-        _tell_stage({"signal": error.signal})
+        tell_stage({"signal": error.signal})
         sys.exit(128 + error.signal)
     except UserError as error:
         _end(str(error))
     except Exception as error:
-        sentence = changed() or (about_disk(error) if isinstance(error, OSError) else None)
-        if sentence is None:
+        if another_has_told():
+            sys.exit(1)
+        if (told := sentence(error, all_params)) is None:
             raise
-        _end(sentence)
+        _end(told)
     finally:
         gc.freeze()  # otherwise the last garbage collection scans all that torch has loaded, for up to a second
 
@@ -67,12 +69,7 @@ def all_params() -> Params:
     return parse(TAKEN.params) if TAKEN and TAKEN.params else load(ROOT / "params.yaml")
 
 
-def _end(sentence: str) -> NoReturn:
+def _end(told: str) -> NoReturn:
     """Ends the stage with the sentence; a rank hands it to the stage that started it instead."""
-    _tell_stage({"message": sentence})
-    sys.exit(1 if RANK_FILE else sentence)
-
-
-def _tell_stage(failure: Mapping[str, Any]) -> None:
-    if RANK_FILE:
-        write_json(RANK_FILE.with_name(f"error-{os.environ.get('RANK', os.getpid())}.json"), failure)
+    tell_stage({"message": told})
+    sys.exit(1 if RANK_FILE else told)

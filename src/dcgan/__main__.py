@@ -17,6 +17,7 @@ from dcgan.commands import compare, data, distance, importing
 from dcgan.commands.common import add_command as _add
 from dcgan.commands.common import project_root as _project_root
 from dcgan.system.errors import UserError, about_disk
+from dcgan.system.gpu_memory import about_gpu_memory
 from dcgan.system.project_files import FACES, GENERATOR
 
 _CLEANED = """what is listed, if it has not changed for 30 days (--older-than):
@@ -32,13 +33,14 @@ and a cache outside of the project are not touched."""
 
 
 def main(arguments: list[str] | None = None) -> None:
+    os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")  # without warnings that tell a user nothing
     options = parser().parse_args(arguments)
     try:
         options.run(options)
     except UserError as error:
         sys.exit(str(error))
-    except OSError as error:
-        sentence = about_disk(error)
+    except (OSError, RuntimeError) as error:
+        sentence = about_disk(error) if isinstance(error, OSError) else about_gpu_memory(error)
         if sentence is None:
             raise
         sys.exit(sentence)

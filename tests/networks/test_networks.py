@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from safetensors import safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
 from tutorial import TutorialDiscriminator, TutorialGenerator, tutorial
 
 from dcgan import networks
@@ -371,3 +372,22 @@ def test_weights_without_our_metadata_are_refused_by_name(tmp_path: Path) -> Non
     save_file({"weight": torch.zeros(2)}, path)
     with pytest.raises(UserError, match=r"generator\.safetensors"):
         read_metadata(path)
+
+
+def test_the_power_iteration_is_done_outside_autocast() -> None:
+    """Autocast on a GPU, unlike that on a CPU, would do matrix-vector products in bf16."""
+    _, discriminator = small(discriminator_norm="spectral")
+    in_autocast: list[bool] = []
+
+    class Watched(TorchFunctionMode):
+        def __torch_function__(self, function: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+            if function is torch.mv:
+                in_autocast.append(torch.is_autocast_enabled("cpu"))
+            return function(*args, **(kwargs or {}))
+
+    with Watched(), torch.autocast("cpu", torch.bfloat16):
+        logits = discriminator(normal(2, 3, 32, 32))
+        assert torch.is_autocast_enabled("cpu")
+    layers = sum("original" in name for name in discriminator.state_dict())
+    assert in_autocast == [False] * 3 * layers  # two of a step of the iteration, one of the norm
+    assert logits.dtype == torch.bfloat16 and logits.requires_grad

@@ -340,6 +340,9 @@ STAGE = """
 import os, sys, time
 from pathlib import Path
 
+import torch
+
+from pipeline.support.inputs import RANK_FILE
 from pipeline.support.launch_ranks import launch
 from pipeline.support.signals import stop_signal
 from pipeline.support.stage import run
@@ -355,6 +358,12 @@ def main(params):
     Path(f"{rank}-{attempt}").touch()
     if what == "mistake":
         raise UserError("lr: it is a mistake.")
+    if what == "full" and rank == "1":
+        raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB.")
+    while what == "full":  # the other notices when the first has ended
+        if list(RANK_FILE.parent.glob("error-*")):
+            raise RuntimeError("Connection closed by peer")
+        time.sleep(0.01)
     if what == "dies once" and rank + str(attempt) == "10" or what == "dies always" and rank == "1":
         while not Path(f"0-{attempt}").exists():  # or it could be stopped before it came so far
             time.sleep(0.01)
@@ -398,6 +407,16 @@ def test_a_mistake_on_the_ranks_is_one_sentence_and_is_not_made_again(launching:
     status, said, left = launched(launching, "mistake")
     assert status == 1 and said.splitlines()[-1] == "lr: it is a mistake." and "Traceback" not in said, said
     assert left <= {"0-0", "1-0"}
+
+
+@pytest.mark.long
+def test_a_full_gpu_is_one_sentence_and_the_ranks_are_not_started_again(launching: Project) -> None:
+    status, said, left = launched(launching, "full")
+    (sentence,) = (line for line in said.splitlines() if "memory" in line.lower())
+    assert status == 1 and sentence == said.splitlines()[-1] and sentence.startswith("The memory of the GPU is full"), (
+        said
+    )
+    assert "Traceback" not in said and "Connection" not in said and left == {"0-0", "1-0"}, said
 
 
 @pytest.mark.long

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 import signal
 import subprocess
@@ -34,6 +35,10 @@ def test_several_processes_measure_what_one_does(project: Project) -> None:
             command = (sys.executable, "-m", f"pipeline.{stage}")
             result = project.run(*command, DCGAN_PROCESSES=processes, PYTHONPATH=path)
             assert result.returncode == 0, result.stdout
+            each = "2 processes of " if processes == "2" else ""
+            assert re.search(rf"(?m)^{stage}: on the CPU \(.+\), {each}\d+ threads?, fp32$", result.stdout), (
+                result.stdout
+            )
         found.append([project.read(name) for name in names])
     assert found[0] == found[1]
 
@@ -84,3 +89,43 @@ def test_a_training_that_is_stopped_goes_on_and_ends_in_the_same_bytes(
         assert "dead" not in second.data.tags["environment"]
         curve = mlflow.MlflowClient().get_metric_history(second.info.run_id, "d_loss")
         assert [point.step for point in curve] == [36]  # told at the end, whoever came to it
+
+
+def test_a_training_that_cannot_go_on_says_why(reproduced: Project, tmp_path: Path) -> None:
+    project = reproduced.copied_to(tmp_path / "dcgan")  # not warm: torch takes its threads from the environment
+    project.env["DCGAN_TRACKING"] = "0"
+    command = (sys.executable, "-m", "pipeline.train")
+    result = project.run(*command)
+    assert result.returncode == 0 and "from scratch" not in result.stdout, result.stdout
+    result = project.run(*command, OMP_NUM_THREADS="2")
+    assert result.returncode == 0, result.stdout
+    said = r"(?m)^WARNING: the training starts from scratch, not from step 6 in checkpoints/\w{32}, since it differs: "
+    found = re.search(said + "(.*)$", result.stdout)
+    assert found and found[1] == "threads 1, then 2", result.stdout
+    next((project.folder / "checkpoints").glob("*/epoch_00001.png")).unlink()
+    result = project.run(*command, OMP_NUM_THREADS="2")
+    assert "epoch_00001.png is missing; the training starts from scratch, not from step 6" in result.stdout
+
+
+# Torch as it is on a GPU whose memory is full.
+FULL = """
+import torch
+
+def step(self, closure=None):
+    raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB.")
+
+torch.optim.Adam.step = step
+"""
+
+
+def test_a_training_on_a_full_gpu_ends_in_a_sentence(reproduced: Project, tmp_path: Path) -> None:
+    project = reproduced.copied_to(tmp_path / "dcgan")
+    (tmp_path / "full").mkdir()
+    (tmp_path / "full" / "sitecustomize.py").write_text(FULL)
+    project.set(("lr", "0.0007"))
+    path = f"{tmp_path / 'full'}:{project.env['PYTHONPATH']}"
+    result = project.run(sys.executable, "-m", "pipeline.train", PYTHONPATH=path, DCGAN_TRACKING="0")
+    *_, last = result.stdout.splitlines()
+    assert result.returncode == 1 and "Traceback" not in result.stdout, result.stdout
+    assert last.startswith("The memory of the GPU is full") and "lower batch_size: 16, ngf: 8, ndf: 8 or " in last, last
+    assert re.search(r"(?m)^train: on the CPU \(.+\), 1 thread, \w+$", result.stdout), result.stdout

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import logging
+import os
 import signal
 import subprocess
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -15,8 +18,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
+from dcgan.networks import Settings
 from dcgan.system.errors import Interrupted
-from dcgan.training.checkpoint import CheckpointStore, fingerprint
+from dcgan.training.checkpoint import CheckpointStore, digest_of_start, fingerprint
+
+SMALL = Settings(image_size=32, nz=8, ngf=4, ndf=4)
 
 JSON = st.recursive(
     st.one_of(st.none(), st.booleans(), st.integers(-(10**9), 10**9), st.text(max_size=5)),
@@ -284,3 +290,69 @@ def test_the_lock_is_released_when_the_training_fails(store: CheckpointStore, ca
         raise ZeroDivisionError
     with CheckpointStore(store.root, store.folder.name).locked():
         assert not caplog.records
+
+
+# A checkpoint that cannot be gone on with.
+
+PARTS: dict[str, Any] = {"params": {"lr": 0.1}, "data": "1" * 64, "code": "2" * 64, "threads": 2, "device": "cuda A"}
+
+
+def saved(root: Path, step: int = 1, **changes: Any) -> CheckpointStore:
+    parts = PARTS | changes
+    store = CheckpointStore(root, fingerprint(parts), parts)
+    if step:
+        store.save(step, tensors(step))
+    return store
+
+
+def test_a_checkpoint_that_is_passed_over_is_named_with_what_differs(tmp_path: Path) -> None:
+    before = saved(tmp_path, 7)
+    now = saved(tmp_path, 0, threads=1, device="cuda B", code="3" * 64)
+    assert now.passed_over() == (
+        f"the training starts from scratch, not from step 7 in checkpoints/{before.folder.name}, since it differs: "
+        "code; threads 2, then 1; device cuda A, then cuda B"
+    )
+
+
+def test_of_several_the_one_that_differs_least_is_named(tmp_path: Path) -> None:
+    saved(tmp_path, 9, threads=3, data="4" * 64)
+    nearest = saved(tmp_path, 5, threads=4)
+    saved(tmp_path, 3, threads=5)
+    said = saved(tmp_path, 0).passed_over()
+    assert f"not from step 5 in checkpoints/{nearest.folder.name}" in said and said.endswith("threads 4, then 2")
+
+
+def test_nothing_is_passed_over_where_there_is_nothing_to_go_on_with(tmp_path: Path) -> None:
+    saved(tmp_path, 7, params={"lr": 0.2})
+    CheckpointStore(tmp_path, "a" * 32).save(1, tensors(1))  # of an older version, which kept no parts
+    broken = saved(tmp_path, 2, threads=9)
+    (broken.folder / "training.json").write_text("{")
+    cleared = saved(tmp_path, 2, threads=8)
+    cleared.clear()
+    own = saved(tmp_path, 4)
+    assert own.passed_over() == ""
+
+
+def test_the_initial_weights_are_told_apart_by_what_decides_them() -> None:
+    known = digest_of_start(SMALL, 1)
+    assert digest_of_start(SMALL, 1) == known
+    others = [digest_of_start(SMALL, 2), digest_of_start(replace(SMALL, ngf=8), 1)]
+    assert len({known, *others}) == 3
+
+
+def test_a_processor_that_draws_other_weights_is_told_apart() -> None:
+    """By torch's own switch for the instructions that it uses."""
+    code = (
+        "import torch\nfrom dcgan.networks import Settings\nfrom dcgan.training.checkpoint import digest_of_start\n"
+        "print(torch.randn(64, generator=torch.Generator().manual_seed(1)).sum().item(), "
+        "digest_of_start(Settings(image_size=32, nz=8, ngf=4, ndf=4), 1))"
+    )
+    drawn = set()
+    digests = set()
+    for instructions in ("default", "avx2"):
+        env = os.environ | {"ATEN_CPU_CAPABILITY": instructions}
+        told = subprocess.run([sys.executable, "-c", code], env=env, capture_output=True, text=True, check=True)
+        normal, digest = told.stdout.split()
+        drawn.add(normal)
+        digests.add(digest)
+    assert len(digests) == len(drawn)

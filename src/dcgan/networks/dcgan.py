@@ -13,6 +13,7 @@ from itertools import pairwise
 
 import torch
 from torch import Tensor, nn
+from torch.nn.utils import parametrize
 from torch.nn.utils.parametrizations import spectral_norm
 
 from dcgan.networks.convolutions import DoublingConvTranspose2d, HalvingConv2d
@@ -92,7 +93,14 @@ class Discriminator(nn.Module):
         self.main = nn.Sequential(*layers)
 
     def forward(self, pictures: Tensor) -> Tensor:
-        return self.main(pictures).flatten()
+        if self.settings.discriminator_norm != "spectral":
+            return self.main(pictures).flatten()
+        with parametrize.cached():
+            # The power iteration in float32: on a GPU, autocast would do its matrix-vector products in bf16.
+            with torch.autocast(pictures.device.type, enabled=False):
+                for layer in self.main:
+                    getattr(layer, "weight", None)  # computed here, and used by the layer in the next line
+            return self.main(pictures).flatten()
 
 
 def initialise(network: nn.Module, random: torch.Generator) -> None:

@@ -8,7 +8,8 @@ import os
 import platform
 import resource
 import sys
-from collections.abc import Iterator
+import warnings
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Literal
 
@@ -16,8 +17,13 @@ import torch
 
 from dcgan.system.errors import UserError
 from dcgan.system.processor import processor
+from dcgan.system.progress import say
 
 Precision = Literal["fp32", "bf16"]
+_VISIBLE = "CUDA_VISIBLE_DEVICES"  # empty or -1, it hides all GPUs from torch
+# What torch says where there is no GPU, or no CUDA. Anything else that it says is about a GPU that it cannot use.
+_ABSENT = ("Found no NVIDIA driver", "No CUDA GPUs are available", "not compiled with CUDA", "might not have a CUDA")
+_ON_CPU = f"set {_VISIBLE}=-1 in the environment to use the CPU (ngpu: 0 is enough for a training)"
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3  # malloc.h
 
 
@@ -39,15 +45,18 @@ def resolve(ngpu: int | str, precision: str, local_rank: int = 0) -> Hardware:
         local_rank: rank of this process on this machine; each process uses the GPU with this number.
 
     Raises:
-        UserError: more GPUs are requested than are available.
+        UserError: more GPUs are requested than are available, or torch cannot use the GPU: the driver is too old, or
+            torch has no kernels for such a GPU.
     """
-    available = torch.cuda.device_count() if torch.cuda.is_available() else 0
+    available = _gpus() if ngpu else 0
     needed = max(ngpu if isinstance(ngpu, int) else 0, local_rank + 1 if ngpu and available else 0)
     if needed > available:
         many = "a CUDA GPU" if needed == 1 else f"{needed} CUDA GPUs"
         remedy = "start fewer processes here, or give 0" if ngpu == "auto" else "give a smaller number, auto or 0"
         raise UserError(f"ngpu: {ngpu} requires {many}, but torch sees {available or 'none'} here; {remedy}.")
     device = torch.device("cuda", local_rank) if ngpu and available else torch.device("cpu")
+    if device.type == "cuda":
+        _check_kernels(device)
     if precision in ("fp32", "bf16"):
         return Hardware(device, "bf16" if precision == "bf16" else "fp32")
     if device.type == "cuda":
@@ -61,13 +70,76 @@ def default_device(local_rank: int = 0) -> torch.device:
     """The GPU whose number is `local_rank`, or the CPU if this machine has no GPU.
 
     Raises:
-        UserError: there are GPUs, but fewer than processes.
+        UserError: there are GPUs, but fewer than processes, or torch cannot use them.
     """
     return resolve("auto", "fp32", local_rank).device
 
 
+def _gpus() -> int:
+    """The number of GPUs that torch sees; 0 if there are none.
+
+    Raises:
+        UserError: there are some, but torch cannot use them.
+    """
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="CUDA initialization")  # its text is that of the exception below
+        if torch.cuda.is_available():
+            return torch.cuda.device_count()
+    if os.environ.get(_VISIBLE) in ("", "-1"):
+        return 0
+    try:
+        torch.cuda.init()
+    except (RuntimeError, AssertionError) as error:
+        reason = str(error).splitlines()[0].removeprefix("CUDA initialization: ")
+        if not any(absent in reason for absent in _ABSENT):
+            reason = reason.split(". ")[0].rstrip(".")
+            raise UserError(
+                f"torch {torch.__version__} cannot use the GPU: {reason}; update the NVIDIA driver, or {_ON_CPU}."
+            ) from None
+    return 0
+
+
+def _check_kernels(device: torch.device) -> None:
+    """Checks that torch has kernels for this GPU: those of its own major version, or code to compile for it.
+
+    Raises:
+        UserError: it has none.
+    """
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # torch warns of any such GPU of the machine, in several lines
+        major, minor = torch.cuda.get_device_capability(device)
+    kernels = torch.cuda.get_arch_list()
+    known = [(name.split("_")[0], int(name.split("_")[1].rstrip("af"))) for name in kernels if "_" in name]
+    usable = (
+        version <= 10 * major + minor and (kind == "compute" or version // 10 == major) for kind, version in known
+    )
+    if known and not any(usable):
+        oldest = min(version for _, version in known)
+        torch_or_gpu = "another GPU" if 10 * major + minor < oldest else "a newer torch"
+        raise UserError(
+            f"torch {torch.__version__} has no kernels for {torch.cuda.get_device_name(device)} (CUDA capability "
+            f"{major}.{minor}), only for {', '.join(kernels)}; use {torch_or_gpu}, or {_ON_CPU}."
+        )
+
+
+def say_what_computes(what: str, hardware: Hardware, ranks: int = 1) -> None:
+    """Says in a line what `what` computes on: the device, the precision, threads or GPUs.
+
+    Args:
+        ranks: number of processes that share the work.
+    """
+    if hardware.device.type == "cuda":
+        where = f"{ranks} GPUs" if ranks > 1 else "one GPU"
+        where += f" ({torch.cuda.get_device_name(hardware.device)})"
+    else:
+        threads = torch.get_num_threads()
+        each = f"{ranks} processes of " if ranks > 1 else ""
+        where = f"the CPU ({processor()}), {each}{threads} thread{'s' if threads > 1 else ''}"
+    say(f"{what}: on {where}, {hardware.precision}")
+
+
 def describe(hardware: Hardware, ranks: int = 1) -> dict[str, str | int]:
-    """The properties of software and hardware that the bytes of a training's results depend on."""
+    """The properties of software and hardware that the bytes of a training's results can depend on."""
     gpu = torch.cuda.get_device_name(hardware.device) if hardware.device.type == "cuda" else ""
     return {
         "torch": torch.__version__,
@@ -78,6 +150,19 @@ def describe(hardware: Hardware, ranks: int = 1) -> dict[str, str | int]:
         "threads": torch.get_num_threads(),
         "ranks": ranks,
     }
+
+
+def deciding(described: Mapping[str, str | int]) -> dict[str, str | int]:
+    """Those properties of `describe` that do decide the bytes of a training's results.
+
+    On the CPU these are all. On a GPU the processor and its threads only do what gives the same bytes with any of them:
+    they order the pictures and draw latents and flips. There are two exceptions. The initial weights are drawn on the
+    CPU, by code that depends on its instructions (and, with spectral normalisation, on its matrix products), as are the
+    latents of BatchNorm's statistics by the same code; `checkpoint.digest_of_start` is the part of the fingerprint for
+    these. And the last step of a quick distance, eigenvalues in float64, can differ in digits that are not written.
+    """
+    on_cpu_alone = ("processor", "instructions", "threads") if str(described["device"]).startswith("cuda") else ()
+    return {name: value for name, value in described.items() if name not in on_cpu_alone}
 
 
 def prepare() -> None:

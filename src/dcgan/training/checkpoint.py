@@ -2,7 +2,8 @@
 
 Each training has its own folder, named after its fingerprint: a hash of everything that determines the bytes of its
 results. A training therefore never resumes from the checkpoint of another one. A file name holds the step and the
-start of the SHA-256 of the file. A file is either complete or absent, and the newest two files are kept. The final
+start of the SHA-256 of the file. A file is either complete or absent, and the newest two files are kept. Beside them,
+`training.json` holds what the fingerprint is of, so that a training that cannot go on can say why. The final
 checkpoint is kept after the training, because the results can still be lost. It is removed when another training
 finishes.
 """
@@ -13,7 +14,7 @@ import hashlib
 import json
 import logging
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -22,24 +23,41 @@ import filelock
 from safetensors.torch import load, save
 from torch import Tensor
 
+from dcgan.networks import Settings, build
+from dcgan.sampling import random_state
 from dcgan.system.errors import Interrupted
-from dcgan.system.files import atomic
+from dcgan.system.files import atomic, write_json
 
 logger = logging.getLogger(__name__)
 KEPT = 2
 _FINISHED = "finished"
+_PARTS = "training.json"
+_DIGESTS = ("data", "code", "initial weights")  # parts that are digests, which tell a reader nothing
 
 
-def fingerprint(parts: dict[str, Any]) -> str:
+def fingerprint(parts: Mapping[str, Any]) -> str:
     """Returns a hash of everything that determines a training's results: parameters, data, code, versions, device."""
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:32]
 
 
-class CheckpointStore:
-    """The checkpoints of one training, in the folder `root / fingerprint`."""
+def digest_of_start(settings: Settings, seed: int) -> str:
+    """Returns a SHA-256 of the initial weights, which the CPU draws: another processor can draw others."""
+    digest = hashlib.sha256()
+    for network in build(settings, random_state(seed, "weights")):
+        for value in network.state_dict().values():
+            digest.update(value.numpy().tobytes())
+    return digest.hexdigest()
 
-    def __init__(self, root: Path, fingerprint: str) -> None:
-        self.root = root
+
+class CheckpointStore:
+    """The checkpoints of one training, in the folder `root / fingerprint`.
+
+    Args:
+        parts: what the fingerprint is of; its `params` are the parameters.
+    """
+
+    def __init__(self, root: Path, fingerprint: str, parts: Mapping[str, Any] | None = None) -> None:
+        self.root, self._parts = root, dict(parts or {})
         self.folder = root / fingerprint
         self._lock = filelock.FileLock(root / f"{fingerprint}.lock")
 
@@ -75,6 +93,9 @@ class CheckpointStore:
 
     def save(self, step: int, tensors: dict[str, Tensor]) -> Path:
         """Writes the state after `step` steps, removes all but the newest `KEPT` checkpoints, and returns the path."""
+        if self._parts and not (self.folder / _PARTS).exists():
+            self.folder.mkdir(parents=True, exist_ok=True)
+            write_json(self.folder / _PARTS, self._parts)
         data = save(tensors)
         path = self.folder / f"{step:08d}-{hashlib.sha256(data).hexdigest()[:16]}.safetensors"
         with atomic(path) as temporary:
@@ -96,6 +117,24 @@ class CheckpointStore:
             logger.warning("%s is damaged and is removed; using the checkpoint before it, if there is one", path)
             path.unlink()
         return None
+
+    def passed_over(self) -> str:
+        """Says in a sentence that there is a checkpoint of the same parameters which this training cannot go on from.
+
+        The sentence says what differs, and is about the checkpoint that differs least. It is empty if there is none.
+        """
+        found = []
+        for file in self.root.glob(f"*/{_PARTS}"):
+            with suppress(OSError, ValueError):
+                parts = json.loads(file.read_text())
+                steps = [int(path.stem.split("-")[0]) for path in file.parent.glob("[0-9]*.safetensors")]
+                if steps and file.parent != self.folder and parts.get("params") == self._parts.get("params"):
+                    found.append((_differences(parts, self._parts), max(steps), file.parent.name))
+        if not found:
+            return ""
+        differences, step, name = min(found, key=lambda each: (len(each[0]), -each[1]))
+        why = "; ".join(differences)
+        return f"the training starts from scratch, not from step {step} in checkpoints/{name}, since it differs: {why}"
 
     def clear(self) -> None:
         """Removes all checkpoints; called when other files that they need are missing."""
@@ -119,3 +158,9 @@ class CheckpointStore:
 
     def _newest_first(self) -> list[Path]:
         return sorted(self.folder.glob("[0-9]*.safetensors"), reverse=True)
+
+
+def _differences(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
+    """Names the parts that both have and that differ, with their values unless they are digests."""
+    differing = [name for name in before if name in now and before[name] != now[name]]
+    return [name if name in _DIGESTS else f"{name} {before[name]}, then {now[name]}" for name in differing]

@@ -42,12 +42,17 @@ class State:
         """Loads the newest checkpoint, if there is one. Rank 0 reads it for all ranks.
 
         If a grid that belongs to the checkpoint is missing, all checkpoints are removed and the training starts over.
+        A line says so, or that a checkpoint of the same parameters is passed over.
         """
         ranks = self.trainer.ranks
         done, tensors = (self._store.latest() if ranks.writes else None) or (0, {})
-        if done and not all(path.exists() for path in self.grids[: done // self.steps_per_epoch + 1]):
+        missing = [path for path in self.grids[: done // self.steps_per_epoch + 1] if done and not path.exists()]
+        if missing:
+            logger.warning("%s is missing; the training starts from scratch, not from step %d", missing[0], done)
             self._store.clear()
             done = 0
+        elif ranks.writes and not done and (sentence := self._store.passed_over()):
+            logger.warning("%s", sentence)
         self.done = self._checked = self._saved = ranks.max(done)
         if self.done:
             tensors = ranks.broadcast(tensors)
