@@ -1,4 +1,4 @@
-"""A CUDA GPU that is not there: tensors of the CPU that say that they are on it, watched for what would go wrong on one.
+"""A GPU that is not there: tensors of the CPU that say that they are on it, watched for what would go wrong on one.
 
 A tensor is where its storage is said to be. Python's functions that name a device are replaced by functions that say
 where their result is, and what torch computes from tensors is where they are. Values are real: the CPU computes them.
@@ -19,14 +19,14 @@ from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
 CPU, GPU = torch.device("cpu"), torch.device("cuda", 0)
-# Operations for which torch.use_deterministic_algorithms(True) raises an error on CUDA, as its documentation lists them.
+# Operations that torch.use_deterministic_algorithms(True) refuses on CUDA, as its documentation lists them.
 NONDETERMINISTIC = set(
     "avg_pool3d_backward _adaptive_avg_pool2d_backward _adaptive_avg_pool3d_backward adaptive_max_pool2d_backward "
-    "fractional_max_pool2d_backward fractional_max_pool3d_backward max_unpool2d max_unpool3d upsample_linear1d_backward "
-    "upsample_bilinear2d_backward upsample_bicubic2d_backward upsample_trilinear3d_backward reflection_pad1d_backward "
-    "_upsample_bilinear2d_aa_backward _upsample_bicubic2d_aa_backward reflection_pad2d_backward "
-    "reflection_pad3d_backward nll_loss2d_forward _ctc_loss_backward put_ histc bincount median kthvalue "
-    "grid_sampler_2d_backward grid_sampler_3d_backward".split()
+    "fractional_max_pool2d_backward fractional_max_pool3d_backward max_unpool2d max_unpool3d "
+    "upsample_linear1d_backward upsample_bilinear2d_backward upsample_bicubic2d_backward upsample_trilinear3d_backward "
+    "_upsample_bilinear2d_aa_backward _upsample_bicubic2d_aa_backward "
+    "reflection_pad1d_backward reflection_pad2d_backward reflection_pad3d_backward grid_sampler_2d_backward "
+    "grid_sampler_3d_backward nll_loss2d_forward _ctc_loss_backward put_ histc bincount median".split()
 )
 _OF_VALUES = {torch.Tag.dynamic_output_shape, torch.Tag.data_dependent_output}
 # Functions of Python that make tensors on the device that they are told.
@@ -45,12 +45,12 @@ class Generator(torch.Generator):
     said: torch.device
 
     def __new__(cls, device: torch.device | str = "cpu") -> Self:
-        self = super().__new__(cls, "cpu")
+        self = super().__new__(cls, "cpu")  # type: ignore[call-arg]
         self.said = _named(device)
         return self
 
     @property
-    def device(self) -> torch.device:
+    def device(self) -> torch.device:  # type: ignore[override]
         return self.said
 
 
@@ -154,7 +154,7 @@ def _tensors(*values: Any) -> Iterator[Tensor]:
 
 @contextmanager
 def fake_cuda() -> Iterator[FakeCuda]:
-    """As if there were one GPU, for this thread; `torch.Generator`, `torch.autocast` and `torch.cuda` know it as well."""
+    """As if there were one GPU, also for `torch.cuda` and `torch.Generator`; watches this thread's operations."""
     fake = FakeCuda()
     with pytest.MonkeyPatch.context() as patch:
         _replace_factories(patch, fake)
@@ -207,7 +207,9 @@ def _replace_methods(patch: pytest.MonkeyPatch, fake: FakeCuda) -> None:
             device, args = args[0], args[1:]
         here = place(self)
         where = here if device is None else _named(device)
-        moved = real_to(self, CPU, *args, **kwargs) if device is not None or not args else real_to(self, *args, **kwargs)
+        moved = (
+            real_to(self, CPU, *args, **kwargs) if device is not None or not args else real_to(self, *args, **kwargs)
+        )
         if here is None or where == here:
             return moved if place(moved) else _put(moved, where)
         fake.copy(self, where, bool(kwargs.get("non_blocking") or (len(args) > 1 and args[1])))
