@@ -38,9 +38,10 @@ def estimate_batch_norm(generator: Generator, latents: Iterable[Tensor]) -> None
     momenta = [norm.momentum for norm in norms]
     for norm in norms:
         norm.reset_running_stats()
-        norm.momentum = None  # a plain mean over the batches, instead of a moving one
     generator.train()
-    for batch in latents:
+    for number, batch in enumerate(latents, start=1):
+        for norm in norms:
+            norm.momentum = 1 / number  # a plain mean over the batches; with None, BatchNorm waits for the GPU
         generator(batch)
     for norm, momentum in zip(norms, momenta, strict=True):
         norm.momentum = momentum
