@@ -6,7 +6,7 @@ import sys
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-# As cuBLAS, cuDNN, NCCL and CUDA itself say it, whose errors are of no class of their own.
+# As CUDA, cuBLAS and cuDNN say it, whose errors are of no class of their own.
 _SAID = ("CUDA out of memory", "CUDA error: out of memory", "CUBLAS_STATUS_ALLOC_FAILED", "CUDNN_STATUS_ALLOC_FAILED")
 _GB = 1e9
 

@@ -155,11 +155,11 @@ def describe(hardware: Hardware, ranks: int = 1) -> dict[str, str | int]:
 def deciding(described: Mapping[str, str | int]) -> dict[str, str | int]:
     """Those properties of `describe` that do decide the bytes of a training's results.
 
-    On the CPU these are all. On a GPU the processor and its threads only do what gives the same bytes with any of them:
-    they order the pictures and draw latents and flips. There are two exceptions. The initial weights are drawn on the
-    CPU, by code that depends on its instructions (and, with spectral normalisation, on its matrix products), as are the
-    latents of BatchNorm's statistics by the same code; `checkpoint.digest_of_start` is the part of the fingerprint for
-    these. And the last step of a quick distance, eigenvalues in float64, can differ in digits that are not written.
+    On the CPU these are all. On a GPU the processor orders the pictures and draws flips, which are integers and the
+    same on all processors, and does three things more. It draws the initial weights, by code that depends on its
+    instructions (and, with spectral normalisation, on its matrix products): `checkpoint.digest_of_start` is their part
+    of the fingerprint. It draws the latents of BatchNorm's statistics, by the same code. And it computes the last step
+    of a quick distance, eigenvalues in float64, which can differ in digits that are not written.
     """
     on_cpu_alone = ("processor", "instructions", "threads") if str(described["device"]).startswith("cuda") else ()
     return {name: value for name, value in described.items() if name not in on_cpu_alone}
