@@ -148,9 +148,9 @@ def test_feature_networks(gpu: FakeCuda, name: Any, inception_weights: Path) -> 
     gpu.waits.clear()
     features = network.features(pictures)
     assert features.device == GPU and features.shape == (2, network.dimensions)
-    assert gpu.waits == {UP: 2 if network.dithered else 1}  # the pictures, and their noise
+    assert gpu.waits == {UP: 2 if network.dithering_levels else 1}  # the pictures, and their noise
     on_gpu = pictures.to(GPU)
-    if not network.dithered:
+    if not network.dithering_levels:
         with gpu.no_waits():
             network.features(on_gpu)
 

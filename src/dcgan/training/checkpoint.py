@@ -118,6 +118,29 @@ class CheckpointStore:
             path.unlink()
         return None
 
+    def shorter(self) -> tuple[int, Path] | None:
+        """Returns the newest checkpoint of a training that differs in having fewer epochs alone: its step and file.
+
+        Returns None if there is none, or if this training has a checkpoint of its own.
+        """
+        if self._newest_first() or "params" not in self._parts:
+            return None
+        found = []
+        for file in self.root.glob(f"*/{_PARTS}"):
+            with suppress(OSError, ValueError):
+                parts = json.loads(file.read_text())
+                epochs = parts["params"].pop("epochs")
+                ours = {**self._parts, "params": dict(self._parts["params"])}
+                if epochs < ours["params"].pop("epochs") and parts == ours:
+                    found += [(int(path.stem.split("-")[0]), path) for path in file.parent.glob("[0-9]*.safetensors")]
+        return max(found, default=None)
+
+    def take_over(self, checkpoint: Path) -> None:
+        """Copies a checkpoint that `shorter` returned, and the grids beside it, into this training's folder."""
+        for path in [*sorted(checkpoint.parent.glob("*.png")), checkpoint]:  # the checkpoint needs the grids
+            with atomic(self.folder / path.name) as temporary:
+                shutil.copyfile(path, temporary)
+
     def passed_over(self) -> str:
         """Says in a sentence that there is a checkpoint of the same parameters which this training cannot go on from.
 

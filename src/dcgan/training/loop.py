@@ -62,8 +62,11 @@ class Quality:
 
     def due(self, state: State) -> bool:
         """Returns whether to measure now: every `kimg` thousand pictures, and at the end."""
-        between = max(1, round(self.kimg * 1000 / state.trainer.recipe.batch_size))  # steps
-        return state.done % between == 0 or state.done == state.steps
+        return state.done % self.steps(state.trainer.recipe) == 0 or state.done == state.steps
+
+    def steps(self, recipe: Recipe) -> int:
+        """The number of steps between two measurements; 0: none."""
+        return max(1, round(self.kimg * 1000 / recipe.batch_size)) if self.kimg else 0
 
 
 class Nobody:
@@ -128,7 +131,7 @@ def train(
     steps = recipe.epochs * steps_per_epoch
     trainer = Trainer(settings, recipe, machine, ranks, steps)
     state = State(trainer, steps, steps_per_epoch, store)
-    state.resume()
+    state.resume(quality.steps(recipe) if quality else 0)
     first, watch = state.done, Stopwatch(before=partial(hardware.finish, machine))
     _take_steps(state, faces, observer, stop, checkpoint_minutes, log_interval, quality, watch)
 

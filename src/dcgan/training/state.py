@@ -11,6 +11,7 @@ from torch import Tensor
 
 from dcgan.data.images import Pixels, save_png
 from dcgan.system.errors import UserError
+from dcgan.system.progress import say
 from dcgan.training.checkpoint import CheckpointStore
 from dcgan.training.step import COLUMNS, Trainer
 
@@ -38,13 +39,21 @@ class State:
         self._unsaved: dict[Path, Pixels] = {}  # grids to write before the next checkpoint
         self._checked = self._saved = 0  # steps
 
-    def resume(self) -> None:
+    def resume(self, distance_steps: int = 0) -> None:
         """Loads the newest checkpoint, if there is one. Rank 0 reads it for all ranks.
 
-        If a grid that belongs to the checkpoint is missing, all checkpoints are removed and the training starts over.
-        A line says so, or that a checkpoint of the same parameters is passed over.
+        If there is none, that of a training with fewer epochs and otherwise the same is copied, unless this training
+        would not have come to the same state. If a grid that belongs to the checkpoint is missing, all checkpoints are
+        removed and the training starts over. A line says so, or that a checkpoint of the same parameters is passed
+        over.
+
+        Args:
+            distance_steps: steps between two measurements of the distance, which a training also takes at its end; 0:
+                none.
         """
         ranks = self.trainer.ranks
+        if ranks.writes:
+            self._go_on_from_shorter(distance_steps)
         done, tensors = (self._store.latest() if ranks.writes else None) or (0, {})
         missing = [path for path in self.grids[: done // self.steps_per_epoch + 1] if done and not path.exists()]
         if missing:
@@ -60,6 +69,26 @@ class State:
             self.distances = {int(step): float(distance) for step, distance in tensors.pop("distances")}
             self.best = {name.removeprefix(_BEST): value for name, value in tensors.items() if name.startswith(_BEST)}
             self.trainer.load_state(tensors)
+
+    def _go_on_from_shorter(self, distance_steps: int) -> None:
+        if (shorter := self._store.shorter()) is None:
+            return
+        step, path = shorter
+        where = f"step {step} in checkpoints/{path.parent.name}, of fewer epochs"
+        reason = ""
+        if self.trainer.recipe.depends_on_its_end:
+            reason = "lr_decay and r1_gamma_end depend on the number of epochs"
+        elif distance_steps and step % distance_steps:
+            reason = "it measured a distance at its end"
+        if reason:
+            logger.warning("the training starts from scratch, not from %s, since %s", where, reason)
+            return
+        try:
+            self._store.take_over(path)
+        except OSError as error:
+            logger.warning("Cannot copy %s: %s; the training starts from scratch", where, error)
+        else:
+            say(f"train: goes on from {where}")
 
     def add_step(self, losses: Tensor) -> None:
         """Records one more step; `losses` are the values of COLUMNS."""

@@ -51,6 +51,11 @@ class Recipe:
     mirror: bool = False
     augment: bool = False
 
+    @property
+    def depends_on_its_end(self) -> bool:
+        """Whether a step depends on the number of epochs, through a schedule that ends with the training."""
+        return self.lr_decay != 1 or self.r1_gamma_end not in (None, self.r1_gamma)
+
 
 class Trainer:
     """The networks, optimizers and averaged weights, which each step updates.
