@@ -97,10 +97,7 @@ def evaluate(
 
     rounded = {key: significant(value) if value is not None else None for key, value in metrics.items()}
     protocol = {
-        "network": network.name,
-        "dithering_levels": network.dithering_levels,
-        "weights_sha256": network.weights_sha256,
-        "arithmetic": network.arithmetic,
+        **_described(network),
         "samples": samples,
         "repeats": repeats,
         "untrained_samples": drawn.untrained.count,
@@ -165,6 +162,16 @@ def _distances(name: str, drawn: _Drawn, real: Reference | None, floor: floors.F
         f"{name}_untrained": frechet_distance(drawn.untrained, real.statistics),
         f"{name}_grey": frechet_distance(drawn.grey, real.statistics),
         **beside,
+    }
+
+
+def _described(network: FeatureNetwork) -> dict[str, Any]:
+    """Returns the feature network, its weights, the noise on its pictures and its arithmetic, for the protocol."""
+    return {
+        "network": network.name,
+        "dithering_levels": network.dithering_levels,
+        "weights_sha256": network.weights_sha256,
+        "arithmetic": network.arithmetic,
     }
 
 
