@@ -17,7 +17,7 @@ from torch.nn.functional import affine_grid, grid_sample, pad
 
 from dcgan.data.images import Pixels
 from dcgan.metrics import collecting, feature_networks, weights
-from dcgan.networks import Settings, estimate_batch_norm
+from dcgan.networks import Settings, averaged_copy, build, estimate_batch_norm, update_average
 from dcgan.sampling import BATCH_NORM_BATCH, draw_latents, generate, random_state
 from dcgan.system import hardware
 from dcgan.system.choices import Architecture, DiscriminatorNorm, Loss
@@ -138,6 +138,18 @@ def test_sampling(gpu: FakeCuda) -> None:
     drawn = [draw_latents(made.settings, BATCH_NORM_BATCH, random_state(1, "x", number, GPU)) for number in range(2)]
     with gpu.no_waits():
         estimate_batch_norm(sampler, drawn)
+
+
+def test_averaging(gpu: FakeCuda) -> None:
+    average, generator = (build(settings(), random_state(seed, "weights"))[0] for seed in (1, 2))
+    expected, share = averaged_copy(average), torch.tensor(0.3)
+    update_average(expected, generator, share)
+    average, generator, share = average.to(GPU), generator.to(GPU), share.to(GPU)
+    with gpu.no_waits():
+        update_average(average, generator, share)
+    assert len(gpu.operations) == gpu.operations.total() == 3  # on lists of all weights
+    for name, value in average.cpu().named_parameters():
+        torch.testing.assert_close(value, expected.get_parameter(name))
 
 
 @pytest.mark.parametrize("name", ["efficientnet_lite0", "efficientnet_lite0_dithered", "inception"])
