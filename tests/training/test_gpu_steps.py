@@ -16,7 +16,7 @@ from torch import Tensor
 from torch.nn.functional import affine_grid, grid_sample, pad
 
 from dcgan.data.images import Pixels
-from dcgan.metrics import collecting, feature_networks, weights
+from dcgan.metrics import collecting, feature_networks, neighbours, small_pictures, weights
 from dcgan.networks import Settings, averaged_copy, build, estimate_batch_norm, update_average
 from dcgan.sampling import BATCH_NORM_BATCH, draw_latents, generate, random_state
 from dcgan.system import hardware
@@ -179,6 +179,16 @@ def test_collecting_features_waits_once_a_batch(gpu: FakeCuda, monkeypatch: pyte
         )
         counts.append(gpu.waits.copy())
     assert counts[1] - counts[0] == {DOWN: 1}
+
+
+def test_scores_and_copies(gpu: FakeCuda) -> None:
+    features = [np.random.default_rng(seed).normal(size=(20, 4)).astype(np.float32) for seed in (1, 2)]
+    assert neighbours.scores(*features, GPU) == neighbours.scores(*features, CPU)
+    known, some = faces(40), collecting.of_faces(faces(10))
+    training = small_pictures.small_pictures(collecting.of_faces(known), len(known), GPU)
+    rows, apart = small_pictures.nearest_faces(some, 10, training, 2, GPU)
+    assert rows[:, 0].tolist() == list(range(10)) and apart[:, 0] == pytest.approx(0, abs=1e-3)
+    assert gpu.operations.total() > 100
 
 
 @pytest.mark.parametrize("graphs", [False, True], ids=["plain", "graphs"])
