@@ -182,8 +182,8 @@ def test_collecting_features_waits_once_a_batch(gpu: FakeCuda, monkeypatch: pyte
 
 
 def test_scores_and_copies(gpu: FakeCuda) -> None:
-    features = [np.random.default_rng(seed).normal(size=(20, 4)).astype(np.float32) for seed in (1, 2)]
-    assert neighbours.scores(*features, GPU) == neighbours.scores(*features, CPU)
+    real, made = (np.random.default_rng(seed).normal(size=(20, 4)).astype(np.float32) for seed in (1, 2))
+    assert neighbours.scores(real, made, GPU) == neighbours.scores(real, made, CPU)
     known, some = faces(40), collecting.of_faces(faces(10))
     training = small_pictures.small_pictures(collecting.of_faces(known), len(known), GPU)
     rows, apart = small_pictures.nearest_faces(some, 10, training, 2, GPU)
