@@ -23,6 +23,7 @@ class Tape(TorchDispatchMode):
         super().__init__()
         self.operations: list[tuple[Any, tuple[Any, ...], dict[str, Any], list[Tensor]]] = []
         self._before: list[tuple[Tensor, Tensor]] = []
+        self._random: list[tuple[torch.Generator, Tensor]] = []
 
     def __torch_dispatch__(self, function: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = kwargs or {}
@@ -35,6 +36,8 @@ class Tape(TorchDispatchMode):
             written += ["running_mean", "running_var"]
         changed = tree_leaves([named.get(name) for name in written])
         self._before += [(tensor, tensor.clone()) for tensor in changed if isinstance(tensor, Tensor)]
+        if generator := kwargs.get("generator"):
+            self._random.append((generator, generator.get_state()))
         result = function(*args, **kwargs)
         outputs = [tensor for tensor in tree_leaves(result) if isinstance(tensor, Tensor)]
         self.operations.append((function, args, kwargs, outputs))
@@ -43,6 +46,8 @@ class Tape(TorchDispatchMode):
     def undo(self) -> None:
         for tensor, value in reversed(self._before):
             tensor.copy_(value)
+        for generator, state in reversed(self._random):
+            generator.set_state(state)
 
     def replay(self) -> None:
         for function, args, kwargs, outputs in self.operations:
@@ -59,9 +64,6 @@ class CpuGraph:
         self.tape = Tape()
         self.replays = 0
 
-    def register_generator_state(self, random: torch.Generator) -> None:
-        self.random = random
-
     def pool(self) -> tuple[int, int]:
         return 0, 0
 
@@ -73,10 +75,8 @@ class CpuGraph:
 
 @contextmanager
 def capture(graph: CpuGraph, pool: object = None, stream: object = None) -> Iterator[None]:
-    state = graph.random.get_state()
     with graph.tape:
         yield
-    graph.random.set_state(state)
     with torch.no_grad():
         graph.tape.undo()
 

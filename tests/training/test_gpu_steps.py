@@ -16,8 +16,8 @@ from torch import Tensor
 from torch.nn.functional import affine_grid, grid_sample, pad
 
 from dcgan.data.images import Pixels
-from dcgan.metrics import collecting, feature_networks, weights
-from dcgan.networks import Settings, estimate_batch_norm
+from dcgan.metrics import collecting, feature_networks, neighbours, small_pictures, weights
+from dcgan.networks import Settings, averaged_copy, build, estimate_batch_norm, update_average
 from dcgan.sampling import BATCH_NORM_BATCH, draw_latents, generate, random_state
 from dcgan.system import hardware
 from dcgan.system.choices import Architecture, DiscriminatorNorm, Loss
@@ -140,6 +140,18 @@ def test_sampling(gpu: FakeCuda) -> None:
         estimate_batch_norm(sampler, drawn)
 
 
+def test_averaging(gpu: FakeCuda) -> None:
+    average, generator = (build(settings(), random_state(seed, "weights"))[0] for seed in (1, 2))
+    expected, share = averaged_copy(average), torch.tensor(0.3)
+    update_average(expected, generator, share)
+    average, generator, share = average.to(GPU), generator.to(GPU), share.to(GPU)
+    with gpu.no_waits():
+        update_average(average, generator, share)
+    assert len(gpu.operations) == gpu.operations.total() == 3  # on lists of all weights
+    for name, value in average.cpu().named_parameters():
+        torch.testing.assert_close(value, expected.get_parameter(name))
+
+
 @pytest.mark.parametrize("name", ["efficientnet_lite0", "efficientnet_lite0_dithered", "inception"])
 def test_feature_networks(gpu: FakeCuda, name: Any, inception_weights: Path) -> None:
     file = inception_weights if name == "inception" else weights.packaged()
@@ -167,6 +179,16 @@ def test_collecting_features_waits_once_a_batch(gpu: FakeCuda, monkeypatch: pyte
         )
         counts.append(gpu.waits.copy())
     assert counts[1] - counts[0] == {DOWN: 1}
+
+
+def test_scores_and_copies(gpu: FakeCuda) -> None:
+    real, made = (np.random.default_rng(seed).normal(size=(20, 4)).astype(np.float32) for seed in (1, 2))
+    assert neighbours.scores(real, made, GPU) == neighbours.scores(real, made, CPU)
+    known, some = faces(40), collecting.of_faces(faces(10))
+    training = small_pictures.small_pictures(collecting.of_faces(known), len(known), GPU)
+    rows, apart = small_pictures.nearest_faces(some, 10, training, 2, GPU)
+    assert rows[:, 0].tolist() == list(range(10)) and apart[:, 0] == pytest.approx(0, abs=1e-3)
+    assert gpu.operations.total() > 100
 
 
 @pytest.mark.parametrize("graphs", [False, True], ids=["plain", "graphs"])

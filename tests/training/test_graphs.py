@@ -17,6 +17,7 @@ from dcgan.training.graphs import WARM_UP, Graphed
 from dcgan.training.step import Recipe, Trainer
 
 BATCH = 8
+CPU = torch.device("cpu")
 KINDS: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
     "plain": ({}, {}),
     "relativistic, penalties, averaged": (
@@ -50,13 +51,13 @@ def trainer(kind: str, graphed: bool) -> Trainer:
     made = Trainer(
         Settings(image_size=32, nz=6, ngf=4, ndf=4, **settings),
         Recipe(batch_size=BATCH, **recipe),
-        Hardware(torch.device("cpu"), "fp32"),
+        Hardware(CPU, "fp32"),
         steps=50,
     )
     if graphed:
         for optimizer in (made.optimizer_g, made.optimizer_d):  # a tensor, as on a GPU
             optimizer.param_groups[0]["lr"] = torch.tensor(optimizer.param_groups[0]["lr"], dtype=torch.float64)
-        made._update = Graphed(made._networks, made._random, made._forget_gradients)
+        made._update = Graphed(made._networks, CPU, made._forget_gradients)
     return made
 
 
@@ -89,7 +90,7 @@ def test_a_kind_is_captured_at_its_third_call_and_results_are_copies() -> None:
         calls.append(kind)
         return value * 2
 
-    graphed = Graphed(double, torch.Generator(), lambda: None)
+    graphed = Graphed(double, CPU, lambda: None)
     results = [graphed(kind, torch.full((2,), float(i))) for i, kind in enumerate("aababaab")]
     assert calls == ["a", "a", "b", "a", "b", "b"]  # twice plain, and once as it is captured; later calls are replayed
     assert [result.tolist() for result in results] == [[2.0 * i] * 2 for i in range(8)]
@@ -99,7 +100,7 @@ def test_a_capture_that_would_wait_for_the_gpu_is_noticed() -> None:
     def waiting(kind: object, value: Tensor) -> Tensor:
         return value * float(value.sum())
 
-    graphed = Graphed(waiting, torch.Generator(), lambda: None)
+    graphed = Graphed(waiting, CPU, lambda: None)
     with pytest.raises(AssertionError, match="waits for the GPU"):
         for _ in range(WARM_UP + 1):
             graphed(0, torch.ones(2))

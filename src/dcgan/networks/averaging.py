@@ -24,8 +24,13 @@ def update_average(average: Generator, generator: Generator, share: Tensor) -> N
         share: a scalar on the device of the weights.
     """
     averages: list[Tensor] = list(average.parameters())
-    shares = [share.expand_as(weights) for weights in averages]
-    torch._foreach_lerp_(averages, list(generator.parameters()), shares)
+    weights: list[Tensor] = list(generator.parameters())
+    if share.is_cuda:  # lerp would launch a kernel for each of the weights, and these are three in all
+        changes = torch._foreach_sub(weights, averages)
+        torch._foreach_mul_(changes, share)
+        torch._foreach_add_(averages, changes)
+    else:
+        torch._foreach_lerp_(averages, weights, [share.expand_as(weight) for weight in weights])
 
 
 @torch.no_grad()

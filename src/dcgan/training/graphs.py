@@ -20,18 +20,19 @@ class Graphed:
     The function must read and write tensors that stay where they are, such as weights, and must not wait for the GPU.
     """
 
-    def __init__(self, function: Callable[..., Tensor], random: torch.Generator, forget: Callable[[], None]) -> None:
+    def __init__(self, function: Callable[..., Tensor], device: torch.device, forget: Callable[[], None]) -> None:
         """
         Args:
-            function: takes the kind and tensors, and returns a tensor.
-            random: generator on the GPU that the function draws from; the caller seeds it before each call.
+            function: takes the kind and tensors, and returns a tensor. The caller seeds the generators that it draws
+                from before each call.
+            device: the GPU.
             forget: frees the gradients, whose memory the graph then owns.
         """
-        self._function, self._random, self._forget = function, random, forget
+        self._function, self._forget = function, forget
         self._calls: dict[Hashable, int] = {}
         self._graphs: dict[Hashable, tuple[torch.cuda.CUDAGraph, Tensor]] = {}
         self._inputs: tuple[Tensor, ...] = ()
-        self._stream = torch.cuda.Stream(random.device)
+        self._stream = torch.cuda.Stream(device)
 
     def __call__(self, kind: Hashable, *inputs: Tensor) -> Tensor:
         """Calls the function; `inputs` have the same shapes in all calls. The result is a copy."""
@@ -55,7 +56,6 @@ class Graphed:
     def _capture(self, kind: Hashable) -> tuple[torch.cuda.CUDAGraph, Tensor]:
         self._forget()
         graph = torch.cuda.CUDAGraph()
-        graph.register_generator_state(self._random)
         pool = next((known.pool() for known, _ in self._graphs.values()), None)
         with torch.cuda.graph(graph, pool=pool, stream=self._stream):
             result = self._function(kind, *self._inputs)

@@ -93,7 +93,7 @@ class Trainer:
             for network in (self.generator, self.discriminator)
         )
         graphed = on_gpu and hardware.graphs and ranks.count == 1
-        self._update = Graphed(self._networks, self._random, self._forget_gradients) if graphed else self._networks
+        self._update = Graphed(self._networks, hardware.device, self._forget_gradients) if graphed else self._networks
 
     def step(self, number: int, real: Tensor) -> Tensor:
         """Updates the discriminator, then the generator.
