@@ -263,6 +263,14 @@ def _replace_cuda(patch: pytest.MonkeyPatch, fake: FakeCuda) -> None:
         "max_memory_allocated": 0,
     }.items():
         patch.setattr(torch.cuda, name, lambda *args, value=value: value)
+    group = torch.optim.Optimizer._group_tensors_by_device_and_dtype
+
+    def grouped(lists: Any, with_indices: bool = False) -> dict[Any, Any]:
+        """C++ sees where tensors are, not where they are said to be."""
+        found = group(lists, with_indices)
+        return {(place(values[0][0]), kind): (values, indices) for (_, kind), (values, indices) in found.items()}
+
+    patch.setattr(torch.optim.Optimizer, "_group_tensors_by_device_and_dtype", staticmethod(grouped))
     stream = SimpleNamespace(is_capturing=lambda: not fake.may_copy)
     patch.setattr(torch.accelerator, "current_stream", lambda *args: stream)
     patch.setattr(torch.cuda, "synchronize", lambda *args: fake.wait("synchronize"))

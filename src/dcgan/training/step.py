@@ -84,14 +84,13 @@ class Trainer:
         on_gpu = hardware.device.type == "cuda"
         self.optimizer_g, self.optimizer_d = (
             torch.optim.Adam(
-                network.parameters(),
-                torch.full((), recipe.lr, device=hardware.device) if on_gpu else recipe.lr,  # `_set_lrs` sets it
-                (recipe.beta1, recipe.beta2),
-                fused=True,
-                capturable=on_gpu,
+                network.parameters(), recipe.lr, (recipe.beta1, recipe.beta2), fused=True, capturable=on_gpu
             )
             for network in (self.generator, self.discriminator)
         )
+        if on_gpu:  # tensors, since a number in a graph could not change
+            for optimizer in (self.optimizer_g, self.optimizer_d):
+                optimizer.param_groups[0]["lr"] = torch.zeros((), device=hardware.device)
         graphed = on_gpu and hardware.graphs and ranks.count == 1
         self._update = Graphed(self._networks, hardware.device, self._forget_gradients) if graphed else self._networks
 
