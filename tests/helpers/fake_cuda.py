@@ -267,7 +267,7 @@ def _replace_cuda(patch: pytest.MonkeyPatch, fake: FakeCuda) -> None:
 
     def grouped(lists: Any, with_indices: bool = False) -> dict[Any, Any]:
         """C++ sees where tensors are, not where they are said to be."""
-        found = group(lists, with_indices)
+        found: dict[Any, Any] = dict(group(lists, with_indices))
         return {(place(values[0][0]), kind): (values, indices) for (_, kind), (values, indices) in found.items()}
 
     patch.setattr(torch.optim.Optimizer, "_group_tensors_by_device_and_dtype", staticmethod(grouped))
