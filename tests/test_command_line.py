@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.metadata
 import re
 import shlex
+import socket
 import subprocess
 import sys
 from collections.abc import Callable
@@ -97,3 +98,12 @@ def test_gpus_that_are_not_there_are_refused_before_a_stage_runs(tmp_path: Path)
 def test_without_a_command_the_usage_is_printed() -> None:
     result = subprocess.run([sys.executable, "-m", "dcgan"], capture_output=True, text=True, check=False)
     assert result.returncode == 2 and "COMMAND" in result.stderr
+
+
+def test_a_port_that_is_taken_is_named_at_once() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        command = [sys.executable, "-m", "dcgan", "ui", "--port", str(port)]
+        result = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert result.returncode == 1 and result.stderr.startswith(f"port {port}: it is in use")
+    assert "make ui PORT=" in result.stderr and result.stderr.count("\n") == 1

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from dcgan import params
-from dcgan.commands import compare, data, distance, importing
+from dcgan.commands import compare, data, distance, importing, ui
 from dcgan.commands.common import add_command as _add
 from dcgan.commands.common import project_root as _project_root
 from dcgan.system.errors import UserError, about_disk
@@ -54,7 +54,7 @@ def parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--version", action="version", version=f"dcgan {importlib.metadata.version('dcgan')}")
     commands = parser.add_subparsers(required=True, metavar="COMMAND", dest="command")
-    own = _add_settings, data.add, _add_pictures, _add_runs, compare.add, _add_ui, distance.add, _add_clean
+    own = _add_settings, data.add, _add_pictures, _add_runs, compare.add, ui.add, distance.add, _add_clean
     for add in (*own, importing.add):
         add(commands)
     return parser
@@ -164,17 +164,6 @@ def _add_runs(commands: Any) -> None:
     )
 
 
-def _add_ui(commands: Any) -> None:
-    ui = _add(
-        commands,
-        "ui",
-        _ui,
-        "browse the runs of this project in MLflow's UI on 127.0.0.1",
-        "dcgan ui --port 5001",
-    )
-    ui.add_argument("--port", type=int, default=5000, metavar="N", help="port of the server; default: 5000")
-
-
 def _add_clean(commands: Any) -> None:
     clean = _add(
         commands,
@@ -277,17 +266,6 @@ def _reproduce(options: argparse.Namespace) -> None:
     print("\n".join(plan.commands()), flush=True)
     if options.go:
         reproduce.go(plan)
-
-
-def _ui(options: argparse.Namespace) -> None:
-    from dcgan.tracking import connection
-
-    root = _project_root()
-    if os.environ.get("MLFLOW_TRACKING_URI"):
-        raise UserError("MLFLOW_TRACKING_URI: is set, and the runs are in the store that it names: browse them there.")
-    connection.connect(root)  # creates the database under a lock; MLflow's server and a stage could disturb each other
-    command = [sys.executable, "-m", "mlflow", "ui", "--backend-store-uri", connection.address(root)]
-    os.execv(sys.executable, [*command, "--host", "127.0.0.1", "--port", str(options.port), "--workers", "1"])
 
 
 if __name__ == "__main__":
