@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import os
 import sys
+import textwrap
 from collections.abc import Mapping
 from typing import Any
 
@@ -16,7 +17,6 @@ from dcgan.report import pictures
 from dcgan.report.judgement import judge, number
 from dcgan.system.project_files import METRICS, REPORTS
 from dcgan.tracking import evaluated
-from dcgan.tracking.private import without_login
 from dcgan.tracking.run_folder import evaluation_id, spool_of, tracking_is_on
 from pipeline.support.dvc_files import ROOT
 from pipeline.support.stage import MAIN_ROOT
@@ -30,21 +30,21 @@ def summary(seconds: int | None = None) -> None:
     """
     metrics = json.loads((ROOT / METRICS).read_text())
     samples, real = ((ROOT / REPORTS / name).read_bytes() for name in ("samples.png", "real.png"))
-    rows = [("", judge(metrics, pictures.variety(samples, real, metrics["image_size"])).sentence), *_distances(metrics)]
+    judgement = judge(metrics, pictures.variety(samples, real, metrics["image_size"]))
+    rows = _distances(metrics)
     known = evaluated.read(spool_of(MAIN_ROOT), evaluation_id(metrics)) if tracking_is_on() else None
     if known:
-        alike = f"of {known.alike} {'run' if known.alike == 1 else 'runs'} measured alike"
-        other = f"{number(known.best)} in {known.best_name}" if known.best_id != known.run_id else "this run"
-        rows.append(("best", f"{other}, {alike}"))
+        rows.append(("best", known.best_run()))
     applied = "" if ROOT == MAIN_ROOT else f", after `dvc exp apply {os.environ.get('DVC_EXP_NAME', 'NAME')}`"
     rows.append(("report", f"{REPORTS / 'report.html'}{applied}"))
     if known:
-        rows.append(("MLflow", f"{known.name}: {_address(known)}"))
+        rows.append(("MLflow", f"{known.name}: {known.address()}"))
     elif tracking_is_on():
         rows.append(("MLflow", "not logged yet; `dcgan sync` logs it"))
     if seconds is not None:
         rows.append(("time", f"{seconds // 60} min {seconds % 60} s"))
-    print("", *(f"{name:10}{text}" if name else text for name, text in rows), sep="\n", flush=True)
+    lines = (f"{name:11}{text}" for name, text in rows)
+    print("", *lines, *textwrap.wrap(judgement.sentence, 80), sep="\n", flush=True)
 
 
 def _distances(metrics: Mapping[str, Any]) -> list[tuple[str, str]]:
@@ -60,15 +60,6 @@ def _distances(metrics: Mapping[str, Any]) -> list[tuple[str, str]]:
         beside = f"; this run with as many: {few:g}" if count != metrics["samples"] else ""
         rows.append(("floor", f"{floor:g}, {count:,} real faces{beside}"))
     return [*rows, ("untrained", f"{metrics[f'{name}_untrained']:g}")]
-
-
-def _address(known: evaluated.Evaluated) -> str:
-    """How to open a run in MLflow's UI."""
-    server = os.environ.get("MLFLOW_TRACKING_URI", "")
-    run = f"/#/experiments/{known.experiment}/runs/{known.run_id}"
-    if server.startswith("http"):
-        return without_login(server).rstrip("/") + run
-    return f"`make ui`, then http://127.0.0.1:5000{run}"
 
 
 if __name__ == "__main__":

@@ -6,16 +6,19 @@ The sender writes it while it is connected, so that others can say it without ML
 from __future__ import annotations
 
 import json
+import os
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 from dcgan.metrics.names import distance_name
 from dcgan.system.files import write_json
-from dcgan.tracking import measured
+from dcgan.tracking.measured import CODE, SEED, Measured, of_experiment
+from dcgan.tracking.private import without_login
 from dcgan.tracking.run_folder import EVALUATION, Description
 
 _FILE = "evaluated.json"
+_MOST = 3  # settings that are listed
 
 
 @dataclass(frozen=True)
@@ -30,6 +33,25 @@ class Evaluated:
     best: float  # their smallest distance
     best_name: str  # name of the run that has it
     best_id: str
+    best_settings: dict[str, str]  # those of its settings, the seed too, that differ from this run's
+
+    def best_run(self) -> str:
+        """The run with the smallest distance, the settings that tell it apart, and how many were compared."""
+        alike = f"of {self.alike} {'run' if self.alike == 1 else 'runs'} measured alike"
+        if self.best_id == self.run_id:
+            return f"this run, {alike}"
+        settings = [f"{key} {value or 'empty'}" for key, value in self.best_settings.items()]
+        more = [f"{len(settings) - _MOST} more"] if len(settings) > _MOST else []
+        differing = f" ({', '.join([*settings[:_MOST], *more])})" if settings else ""
+        return f"{self.best:g}, {self.best_name}{differing}, {alike}"
+
+    def address(self) -> str:
+        """Where the run is in MLflow's UI, and how to start it if no server is named in MLFLOW_TRACKING_URI."""
+        server = os.environ.get("MLFLOW_TRACKING_URI", "")
+        run = f"/#/experiments/{self.experiment}/runs/{self.run_id}"
+        if server.startswith("http"):
+            return without_login(server).rstrip("/") + run
+        return f"`make ui`, then http://127.0.0.1:5000{run}"
 
 
 def keep(spool: Path, client: Any, experiment: str, about: Description) -> None:
@@ -45,15 +67,29 @@ def keep(spool: Path, client: Any, experiment: str, about: Description) -> None:
     run = next(iter(client.search_runs([experiment], query)), None)
     if run is None:
         return
-    runs = [each for each in measured.of_experiment(client, experiment) if each.protocol]
+    runs = [each for each in of_experiment(client, experiment) if each.protocol]
     own = next((each for each in runs if run.info.run_id in each.aliases), None)
     metric = distance_name(run.data.metrics)
     alike = [each for each in runs if own and each.protocol == own.protocol and metric in each.metrics]
-    if alike:
+    if own and alike:
         best = min(alike, key=lambda each: each.metrics[metric])
-        value, name, (best_id, *_) = best.metrics[metric], best.name, best.aliases
-        found = (about.identity[EVALUATION], experiment, run.info.run_id, run.info.run_name, len(alike), value, name)
-        write_json(spool / _FILE, asdict(Evaluated(*found, best_id)))
+        found = Evaluated(
+            evaluation=about.identity[EVALUATION],
+            experiment=experiment,
+            run_id=run.info.run_id,
+            name=run.info.run_name,
+            alike=len(alike),
+            best=best.metrics[metric],
+            best_name=best.name,
+            best_id=best.aliases[0],
+            best_settings=_differing(best, own),
+        )
+        write_json(spool / _FILE, asdict(found))
+
+
+def _differing(best: Measured, own: Measured) -> dict[str, str]:
+    theirs, ours = ({**run.settings, SEED: run.seed} for run in (best, own))
+    return {key: theirs.get(key, "") for key in sorted({*theirs, *ours} - {CODE}) if theirs.get(key) != ours.get(key)}
 
 
 def read(spool: Path, evaluation: str) -> Evaluated | None:
