@@ -42,7 +42,9 @@ def test_the_end_of_a_run_says_what_came_of_it(reproduced: Project) -> None:
     assert found["MLflow"].startswith(f"{run.info.run_name}: `make ui`, then http://127.0.0.1:5000/#/")
     assert found["MLflow"].endswith(f"experiments/{run.info.experiment_id}/runs/{run.info.run_id}")
     assert found["time"] == "1 min 15 s"
-    (words,) = (line for line in reproduced.read("reports/report.html").decode().splitlines() if 'class="judgement' in line)
+    (words,) = (
+        line for line in reproduced.read("reports/report.html").decode().splitlines() if 'class="judgement' in line
+    )
     assert output.splitlines()[-1].strip()[-20:] in words.replace("&#39;", "'")  # the page's sentence ends it
 
 

@@ -6,10 +6,12 @@ from collections.abc import Mapping
 from typing import Any, Literal, NamedTuple
 
 from dcgan.metrics.names import distance_name
+from dcgan.report.pictures import Variety
 
 NEAR = 1.5  # times the floor: real faces of another split vary by less, and generators of this kind rarely come so near
 AS_POOR = 0.95  # share of the untrained generator's distance: no training ends so close to it unless it failed
-COLLAPSED = 0.5  # share of the data's variety, as `training.diversity` warns of while training
+COLLAPSED = 0.5  # share of the spread of real faces, as `training.diversity` warns of while training
+REPEATED = 0.3  # share of their distance to the nearest other; a good generator has 0.8 to 1.2, copies with noise 0.2
 
 Kind = Literal["failed", "poor", "learnt", "near", "unmeasured"]
 
@@ -26,15 +28,15 @@ class Judgement(NamedTuple):
         return f"{self.verdict}: {self.because}."
 
 
-def judge(metrics: Mapping[str, Any], variety: float) -> Judgement:
+def judge(metrics: Mapping[str, Any], variety: Variety) -> Judgement:
     """Judges a run.
 
     Args:
         metrics: contents of reports/metrics.json.
-        variety: variety of the generated faces, as a share of that of real faces; see `pictures.variety`.
+        variety: variety of the generated faces.
     """
     name = distance_name(metrics)
-    alike = [f"its faces have {variety:.0%} of the variety of real faces"] if variety < COLLAPSED else []
+    alike = _alike(variety)
     if metrics.get(name) is None:
         unmeasured = "there are too few real faces"
         return (
@@ -53,6 +55,14 @@ def judge(metrics: Mapping[str, Any], variety: float) -> Judgement:
             "poor", "Poor", f"plain grey pictures are nearer to real faces, with a distance of {number(grey)}"
         )
     return _trained(metrics, name, distance / untrained)
+
+
+def _alike(variety: Variety) -> list[str]:
+    if variety.spread < COLLAPSED:
+        return [f"its faces have {variety.spread:.0%} of the variety of real faces"]
+    if variety.apart < REPEATED:
+        return [f"it repeats a few faces, which are {variety.apart:.0%} as far from the next as real faces are"]
+    return []
 
 
 def _trained(metrics: Mapping[str, Any], name: str, share: float) -> Judgement:

@@ -35,6 +35,13 @@ class Picture(NamedTuple):
         return max(1, round(most / self.width))
 
 
+class Variety(NamedTuple):
+    """How much generated faces differ, as shares of what real faces have."""
+
+    spread: float  # standard deviation across faces; small if all are alike
+    apart: float  # median distance of a face to the nearest other one; small if a few faces are repeated
+
+
 class Frame(NamedTuple):
     """A grid of the fixed latents' pictures after so many epochs; some frames are printed."""
 
@@ -65,13 +72,13 @@ def closer(grid: bytes, side: int) -> Picture:
     return _embedded(out.getvalue(), _CLOSER)
 
 
-def variety(grid: bytes, real: bytes, side: int) -> float:
-    """The variety of the faces of a grid as a share of that of real faces; 1 if the real faces have none.
+def variety(grid: bytes, real: bytes, side: int) -> Variety:
+    """The variety of the faces of a grid, compared with the real faces of another; 1 if those have none.
 
-    As `training.diversity`, it is the standard deviation across faces that are averaged down to 8x8 pixels.
+    As in `training.diversity`, faces are averaged down to 8x8 pixels.
     """
-    of_data = _variety(_faces(real, side))
-    return _variety(_faces(grid, side)) / of_data if of_data else 1.0
+    made, data = (_measured(_faces(each, side)) for each in (grid, real))
+    return Variety(*(ours / theirs if theirs else 1.0 for ours, theirs in zip(made, data, strict=True)))
 
 
 def _faces(grid: bytes, side: int) -> npt.NDArray[np.float64]:
@@ -87,8 +94,14 @@ def _faces(grid: bytes, side: int) -> npt.NDArray[np.float64]:
     return faces.reshape(len(faces), _SIDE, side // _SIDE, _SIDE, side // _SIDE, -1).mean(axis=(2, 4))
 
 
-def _variety(faces: npt.NDArray[np.float64]) -> float:
-    return float(np.sqrt(faces.var(axis=0, ddof=1).mean())) if len(faces) > 1 else 0.0
+def _measured(faces: npt.NDArray[np.float64]) -> tuple[float, float]:
+    """The standard deviation across faces (N, 8, 8, C), and the median distance of a face to the nearest other one."""
+    if len(faces) < 2:
+        return 0.0, 0.0
+    flat = faces.reshape(len(faces), -1)
+    squared = np.square(flat[:, None] - flat).mean(axis=2)
+    np.fill_diagonal(squared, np.inf)
+    return float(np.sqrt(faces.var(axis=0, ddof=1).mean())), float(np.median(np.sqrt(squared.min(axis=1))))
 
 
 def _embedded(content: bytes, most: int, side: int | None = None) -> Picture:
