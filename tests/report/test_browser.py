@@ -88,6 +88,8 @@ def test_the_first_screen_has_the_picture_the_distance_with_floor_and_the_judgem
     for place in (page.locator(".judgement"), page.locator(".big"), page.locator(".under"), page.locator("img").first):
         box = place.bounding_box()
         assert box and box["y"] >= 0 and box["y"] + box["height"] <= height, place
+    table, bar = (page.locator(place).last.bounding_box() for place in (".bars", ".bars .bar span"))
+    assert table and bar and bar["width"] > 60 and table["x"] + table["width"] <= width - 20  # the page's margin
     assert page.locator(".under").inner_text() == "floor 45.6, untrained 1,000, spread ± 1.5"
 
 

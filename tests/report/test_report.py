@@ -71,7 +71,7 @@ def test_the_page_needs_nothing_else() -> None:
 def test_each_distance_has_the_number_of_its_faces() -> None:
     distances, _, scores, *_ = tables(with_metrics())
     assert [[row[0], row[1], row[3]] for row in distances[1:]] == [
-        ["real faces: the floor", "500 of test", "45.6"],
+        ["floor: real test faces", "500", "45.6"],
         ["this generator", "500", "130.5"],
         ["this generator", "2,000", "123.4"],
         ["plain grey pictures", "", "900.25"],
@@ -79,7 +79,7 @@ def test_each_distance_has_the_number_of_its_faces() -> None:
     ]
     assert scores[0] == ["score, of 500 faces a side", "this run", "floor"] and scores[1][1:] == ["0.75", "0.875"]
     as_many, *_ = tables(with_metrics(floor_count=2000, fid_at_floor_count=123.4))
-    assert [row[1] for row in as_many[1:]] == ["2,000 of test", "2,000", "", "2,000"]
+    assert [row[1] for row in as_many[1:]] == ["2,000", "2,000", "", "2,000"]
     without = {key: value for key, value in FID.items() if "_floor" not in key} | {"floor_count": None}
     distances, _, scores, *_ = tables(render(metrics=without | {"fid_at_floor_count": None}))
     assert [row[0] for row in distances[1:]] == ["this generator", "plain grey pictures", "before training"]

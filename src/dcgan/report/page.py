@@ -132,7 +132,7 @@ def bars(metrics: Values) -> list[Bar]:
         return []
     count, made, few = metrics["floor_count"], metrics["samples"], metrics.get(f"{name}_at_floor_count")
     rows = [
-        ("real faces: the floor", f"{count:,} of {metrics['floor_split']}" if count else "", f"{name}_floor", "floor"),
+        (f"floor: real {metrics['floor_split']} faces", f"{count:,}" if count else "", f"{name}_floor", "floor"),
         ("this generator", f"{count:,}" if count else "", f"{name}_at_floor_count" if count != made else "", "run"),
         ("this generator", f"{made:,}", name, "run"),
         ("plain grey pictures", "", f"{name}_grey", "other"),
