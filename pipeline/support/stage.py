@@ -25,9 +25,8 @@ from pipeline.support.signals import exit_on_signals
 # The main project, also if ROOT is such a temporary copy; it holds the files that outlive an experiment.
 MAIN_ROOT = next((p.parent for p in ROOT.parents if p.name == ".dvc" and ROOT.is_relative_to(p / "tmp" / "exps")), ROOT)
 
-# File names in REPORTS: pictures of the generator, and of the data.
+# File names in REPORTS: pictures of the generator.
 PICTURES = ("samples.png", "real_and_generated.png", "interpolation.png", "sheet.png", "progress.gif")
-DATA_PICTURES = ("real.png", "mean.png")
 
 
 def run(section: type[SectionT], stage: Callable[[SectionT], None]) -> None:

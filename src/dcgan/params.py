@@ -160,7 +160,11 @@ class EvaluateParams(Section):
     fid_split: Split = Field(description="split whose statistics are the reference")
 
 
-class Params(DownloadParams, CropParams, TrainParams, EvaluateParams):
+class ReportParams(DownloadParams, CropParams, TrainParams, EvaluateParams):
+    """All parameters, which the report lists."""
+
+
+class Params(ReportParams):
     """All parameters of params.yaml."""
 
     def section(self, kind: type[SectionT]) -> SectionT:

@@ -6,14 +6,14 @@ import contextlib
 import json
 import os
 import re
-import shutil
 import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import mlflow
 import pytest
-from playwright.sync_api import Page, expect, sync_playwright
+from browser import chromium, need_browser
+from playwright.sync_api import Page, expect
 from playwright.sync_api import TimeoutError as PlaywrightTimeout
 from project import Project, runs
 from servers import free_port, running
@@ -21,18 +21,13 @@ from servers import free_port, running
 from dcgan.commands import ui as ui_command
 from dcgan.tracking import connection
 
-BROWSER = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
-FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-component-update"]
 TIMEOUT = 60_000  # milliseconds
 
 
 @pytest.fixture(scope="module")
 def ui(reproduced: Project) -> Iterator[str]:
     """The address of `make ui` on a free port."""
-    if BROWSER is None:
-        if os.environ.get("REQUIRE_BROWSER"):
-            pytest.fail("no Chromium is installed, and REQUIRE_BROWSER forbids to skip this test")
-        pytest.skip("no Chromium is installed (apt-get install chromium)")
+    need_browser()
     port = free_port()
     command = ["make", "ui", f"PORT={port}", f"VENV={Path(sys.executable).parent.parent}", "INSTALLED="]
     address = f"http://127.0.0.1:{port}"
@@ -42,12 +37,10 @@ def ui(reproduced: Project) -> Iterator[str]:
 
 @pytest.fixture(scope="module")
 def page(ui: str) -> Iterator[Page]:
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=BROWSER, args=FLAGS)
+    with chromium() as browser:
         page = browser.new_page(viewport={"width": 1600, "height": 1200})
         page.set_default_timeout(TIMEOUT)
         yield page
-        browser.close()
 
 
 @pytest.fixture(scope="module")

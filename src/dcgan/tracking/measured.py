@@ -173,8 +173,12 @@ def of_mlflow(root: Path) -> list[Measured]:
     from dcgan.tracking.reproduce import asking
 
     with asking():
-        client, experiment = connect(root)
-        return [_of_run(run) for run in _all_runs(client, experiment)]
+        return of_experiment(*connect(root))
+
+
+def of_experiment(client: Any, experiment: str) -> list[Measured]:
+    """The runs of an experiment of the store that an MlflowClient is connected to, oldest first."""
+    return [_of_run(run) for run in _all_runs(client, experiment)]
 
 
 def _all_runs(client: Any, experiment: str) -> Iterator[Any]:

@@ -27,7 +27,18 @@ import filelock
 import dcgan
 from dcgan.system.python_path import python_path
 from dcgan.tracking.private import hidden
-from dcgan.tracking.run_folder import LOAD, SPOOL, append, line, over, remove, spool_of, tracking_is_on, waiting
+from dcgan.tracking.run_folder import (
+    LOAD,
+    SPOOL,
+    append,
+    describe,
+    line,
+    over,
+    remove,
+    spool_of,
+    tracking_is_on,
+    waiting,
+)
 
 if TYPE_CHECKING:
     from dcgan.tracking.store import Store
@@ -138,6 +149,7 @@ def _send_all(root: Path, spool: Path, ended: threading.Event) -> None:
             if due or over(folder):
                 store = store or _store(root)
                 if store.upload(folder):
+                    _keep_evaluated(store, spool, folder)
                     remove(folder)
         if due:
             uploaded = time.monotonic()
@@ -150,6 +162,14 @@ def _store(root: Path) -> Store:
     from dcgan.tracking.store import Store  # takes seconds to import, and a sender may have nothing to upload
 
     return Store(root)
+
+
+def _keep_evaluated(store: Store, spool: Path, folder: Path) -> None:
+    from dcgan.tracking import evaluated
+    from dcgan.tracking.run import harmless
+
+    with harmless("which run is the best"):
+        evaluated.keep(spool, store.client, store.experiment, describe(folder))
 
 
 def main() -> None:
