@@ -26,7 +26,7 @@ def main(params: ReportParams) -> None:
         data=json.loads((REPORTS / "data.json").read_text()),
         model=read_metadata(GENERATOR),
         generator=sha256(GENERATOR),
-        faces=json.loads((REPORTS / "lineage" / "train.json").read_text())["deps"]["data/faces"],
+        faces=json.loads((REPORTS / "lineage" / "train.json").read_text())["deps"].get("data/faces", "not recorded"),
         params={key: getattr(params, key) for key in stages()["report"]["params"]},  # in the order of params.yaml
         presets={name: load_preset(PRESETS, name).model_dump() for name in preset_names(PRESETS)},
         losses=pd.read_csv(REPORTS / "losses.csv"),
