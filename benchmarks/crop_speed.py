@@ -14,10 +14,8 @@ import os
 import shutil
 import statistics
 import tempfile
-import threading
 import time
 import zipfile
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -25,6 +23,7 @@ import pandas as pd
 import psutil
 import torch
 from PIL import Image
+from sampled import sampled
 from torch.utils.data import DataLoader
 from torchvision import transforms
 from torchvision.datasets import ImageFolder
@@ -110,25 +109,6 @@ def anonymous() -> int:
     return total
 
 
-@contextlib.contextmanager
-def anonymous_memory() -> Iterator[list[int]]:
-    """Collects `anonymous()` five times a second."""
-    samples: list[int] = []
-    done = threading.Event()
-
-    def watch() -> None:
-        while not done.wait(0.2):
-            samples.append(anonymous())
-
-    thread = threading.Thread(target=watch)
-    thread.start()
-    try:
-        yield samples
-    finally:
-        done.set()
-        thread.join()
-
-
 def main() -> None:
     files = photographs()
     print(f"pictures of {statistics.mean(map(len, files)):.0f} bytes on average, {cores()} cores")
@@ -150,7 +130,7 @@ def main() -> None:
         everything = archive(scratch / "all", files, PICTURES)
         os.sync()  # otherwise the system would still be writing the archive while it is cropped
         took = seconds(crop, everything, scratch / "faces")
-        with anonymous_memory() as samples:  # once more, since watching takes time
+        with sampled(anonymous) as samples:  # once more, since watching takes time
             crop(everything, scratch / "faces")
         print(
             f"crop of {PICTURES} pictures: {took:.1f} s, {PICTURES / took:.0f} pictures/s, "

@@ -10,10 +10,8 @@ from __future__ import annotations
 
 import argparse
 import tempfile
-import threading
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -21,6 +19,7 @@ import numpy.typing as npt
 import psutil
 from prdc import compute_prdc
 from pytorch_fid.fid_score import calculate_frechet_distance
+from sampled import sampled
 
 from dcgan.metrics import kernel, neighbours
 from dcgan.metrics.collecting import statistics_of
@@ -46,32 +45,17 @@ def draw(path: Path, count: int, seed: int, shift: float) -> Features:
     return opened
 
 
-@contextmanager
-def peak() -> Iterator[list[int]]:
-    """Collects the memory of this process in bytes, without mapped files, ten times a second."""
-    samples: list[int] = []
-    done = threading.Event()
-
-    def watch() -> None:
-        while not done.wait(0.1):
-            memory = psutil.Process().memory_info()
-            samples.append(memory.rss - memory.shared)
-
-    thread = threading.Thread(target=watch)
-    thread.start()
-    try:
-        yield samples
-    finally:
-        done.set()
-        thread.join()
+def anonymous() -> int:
+    """The memory of this process in bytes, without mapped files."""
+    memory = psutil.Process().memory_info()
+    return int(memory.rss - memory.shared)
 
 
 def timed(what: str, function: Callable[[], object]) -> object:
-    start = time.perf_counter()
-    before = psutil.Process().memory_info()
-    with peak() as samples:
+    start, before = time.perf_counter(), anonymous()
+    with sampled(anonymous) as samples:
         result = function()
-    more = (max(samples, default=0) - (before.rss - before.shared)) / 1e9
+    more = max(0, max(samples, default=0) - before) / 1e9
     print(f"{what}: {time.perf_counter() - start:.0f} s, {more:.2f} GB more than the features", flush=True)
     return result
 
