@@ -123,7 +123,7 @@ def test_a_result_that_no_store_has_seen_is_imported_by_sync_alone(project: Proj
     assert result.returncode == 1 and "DCGAN_TRACKING: 0 is not allowed" in result.stdout
     project.set(("lr", "0.5"))
     result = project.run("python", "-m", "dcgan", "sync")
-    assert result.returncode == 1 and "not up to date: train;" in result.stdout and len(runs(project)) == 2
+    assert result.returncode == 1 and "not up to date: train, report;" in result.stdout and len(runs(project)) == 2
 
 
 def test_faces_that_are_written_have_the_distance_that_was_measured(project: Project) -> None:
