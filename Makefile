@@ -40,7 +40,7 @@ $(INSTALLED):
 repro: $(INSTALLED) ## Rebuild everything: download, crop, train, sample, evaluate, report (PRESET=celeba for CelebA)
 	@$(if $(PRESET),$(BIN)/python -m dcgan preset $(PRESET),true)
 	@$(BIN)/python -m dcgan check
-	@start=$$(date +%s); $(BIN)/dvc repro && $(BIN)/python -m pipeline.support.summary $$(($$(date +%s) - start))
+	@start=$$(date +%s); DCGAN_SUMMARY=0 $(BIN)/dvc repro && $(BIN)/python -m pipeline.support.summary $$(($$(date +%s) - start))
 
 test: $(INSTALLED) ## Run the tests (takes minutes)
 	@$(BIN)/python -m pytest -n 2 --dist loadfile -m "not long and not cluster"

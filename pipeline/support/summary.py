@@ -1,6 +1,7 @@
 """What came of a run, in the last lines of the stage `report` and of `make repro`.
 
-This is not a stage; `make repro` runs `python -m pipeline.support.summary SECONDS` after DVC.
+This is not a stage; `make repro` runs `python -m pipeline.support.summary SECONDS` after DVC, and sets DCGAN_SUMMARY=0
+for the stage, so that they are printed once, and also if no stage had to run.
 """
 
 from __future__ import annotations
@@ -26,8 +27,10 @@ def summary(seconds: int | None = None) -> None:
     """Prints the distance beside the floor, the untrained generator and the best known run, and where to see more.
 
     Args:
-        seconds: how long everything took.
+        seconds: how long everything took; None: this is the stage, which is silent under `make repro`.
     """
+    if seconds is None and os.environ.get("DCGAN_SUMMARY") == "0":
+        return
     metrics = json.loads((ROOT / METRICS).read_text())
     samples, real = ((ROOT / REPORTS / name).read_bytes() for name in ("samples.png", "real.png"))
     judgement = judge(metrics, pictures.variety(samples, real, metrics["image_size"]))

@@ -55,6 +55,11 @@ def test_make_repro_ends_with_it(reproduced: Project, tmp_path: Path) -> None:
     assert set(rows(result.stdout.partition("up to date.")[2])) >= {"distance", "best", "report", "MLflow", "time"}
 
 
+def test_under_make_repro_the_stage_leaves_it_to_make(reproduced: Project) -> None:
+    assert summary(reproduced, DCGAN_SUMMARY="0") == ""
+    assert rows(summary(reproduced, "75", DCGAN_SUMMARY="0"))["time"] == "1 min 15 s"
+
+
 def test_a_result_that_is_not_in_mlflow_has_no_address(reproduced: Project, tmp_path: Path) -> None:
     project = reproduced.copied_to(tmp_path / "dcgan").warm()
     metrics = json.loads(project.read("reports/metrics.json"))

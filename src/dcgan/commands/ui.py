@@ -65,9 +65,10 @@ def _check_port(port: int) -> None:
             trial.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             trial.bind((HOST, port))
     except (OSError, OverflowError):
+        other = port + 1 if 1024 <= port < 65_535 else 5001
         raise UserError(
-            f"port {port}: it is in use, or not allowed; give another, for example `make ui PORT={5001 + port % 100}` "
-            f"or `dcgan ui --port {5001 + port % 100}`."
+            f"port {port}: it is in use, or not allowed; give another, for example `make ui PORT={other}` or "
+            f"`dcgan ui --port {other}`."
         ) from None
 
 
