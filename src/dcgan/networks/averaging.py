@@ -42,6 +42,7 @@ def estimate_batch_norm(generator: Generator, latents: Iterable[Tensor]) -> None
     norms = [module for module in generator.modules() if isinstance(module, nn.BatchNorm2d)]
     momenta = [norm.momentum for norm in norms]
     for norm in norms:
+        norm.track_running_stats = True  # off in a training, which uses the statistics of each batch
         norm.reset_running_stats()
     generator.train()
     for number, batch in enumerate(latents, start=1):

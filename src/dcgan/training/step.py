@@ -14,7 +14,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from dcgan.networks import Discriminator, Generator, Settings, averaged_copy, build, update_average
+from dcgan.networks import Generator, Settings, averaged_copy, build, update_average
+from dcgan.networks.casting import CastAtOnce
 from dcgan.sampling import derived_seed, draw_latents, random_state, refresh_batch_norm
 from dcgan.system.choices import Loss
 from dcgan.system.hardware import Hardware, tf32
@@ -78,8 +79,12 @@ class Trainer:
         self.generator = generator.to(hardware.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.discriminator = discriminator.to(hardware.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.average = averaged_copy(self.generator)
-        self._generated = ranks.synchronised(self.generator)
-        self._judged = ranks.synchronised(_OnBoth(self.discriminator))
+        for module in self.generator.modules():
+            if isinstance(module, nn.BatchNorm2d):
+                module.track_running_stats = False  # `sampler` estimates the statistics anew
+        self._generated = ranks.synchronised(CastAtOnce(self.generator))
+        self._judge = CastAtOnce(self.discriminator)
+        self._judged = ranks.synchronised(_OnBoth(self._judge, settings.discriminator_norm == "none"))
         self._random = torch.Generator(hardware.device)  # of the augmentation; seeded for each step
         on_gpu = hardware.device.type == "cuda"
         self.optimizer_g, self.optimizer_d = (
@@ -91,6 +96,8 @@ class Trainer:
         if on_gpu:  # tensors, since a number in a graph could not change
             for optimizer in (self.optimizer_g, self.optimizer_d):
                 optimizer.param_groups[0]["lr"] = torch.zeros((), device=hardware.device)
+        self._written: dict[Tensor, float] = {}  # scalars on the device, and what was last written to them
+        self._share, self._weight, self._one, self._nan = torch.tensor([0, 0, 1, math.nan], device=hardware.device)
         graphed = on_gpu and hardware.graphs and ranks.count == 1
         self._update = Graphed(self._networks, hardware.device, self._forget_gradients) if graphed else self._networks
 
@@ -112,12 +119,18 @@ class Trainer:
         penalised = bool(recipe.r1_gamma) and number % recipe.r1_interval == 0
         seen = (number + 1) * batch_size
         halflife = schedules.halflife(seen, recipe.ema_halflife_kimg, recipe.ema_rampup) or math.inf
-        share = torch.full((), 1 - 0.5 ** (batch_size / halflife), device=device)
+        self._write(self._share, 1 - 0.5 ** (batch_size / halflife))
         # The penalties are computed at few steps and scaled up (Karras et al. 2020, "StyleGAN2", section 3.1).
-        weight = torch.full((), self._gamma(number) / 2 * recipe.r1_interval, device=device)
+        self._write(self._weight, self._gamma(number) / 2 * recipe.r1_interval)
         self._set_lrs(number, seen)
         with tf32(self.hardware):
-            return self._update(penalised, real, latents, share, weight)
+            return self._update(penalised, real, latents, self._share, self._weight)
+
+    def _write(self, scalar: Tensor, value: float) -> None:
+        """Writes a value to a scalar on the device, where it is not there already: each write is a kernel."""
+        if self._written.get(scalar) != value:
+            self._written[scalar] = value
+            scalar.fill_(value)
 
     def _gamma(self, number: int) -> float:
         """Returns the weight of the penalties at a step."""
@@ -133,7 +146,7 @@ class Trainer:
         for optimizer, lr in zip((self.optimizer_g, self.optimizer_d), lrs, strict=True):
             (group,) = optimizer.param_groups
             if isinstance(group["lr"], Tensor):
-                group["lr"].fill_(lr * share)
+                self._write(group["lr"], lr * share)
             else:
                 group["lr"] = lr * share
 
@@ -161,30 +174,32 @@ class Trainer:
             fake = self._generated(latents)
             on_real, on_fake = self._judged(augment(real), augment(fake.detach()))
         loss_d = losses.discriminator_loss(recipe.loss, on_real, on_fake, recipe.label_smoothing)
-        penalty, total = torch.full((), math.nan, device=device), loss_d
+        penalty, total = self._nan, loss_d
         if penalised:
             penalty = self._penalties(augment(real), augment(fake.detach().float()))
             total = loss_d + weight * penalty
         self.optimizer_d.zero_grad()
-        total.backward()
+        total.backward(self._one)
         self.optimizer_d.step()
 
         # Generator: the updated discriminator, constant here, sees the same generated pictures.
         self.discriminator.requires_grad_(False)
         with autocast():
-            on_fake_after = self.discriminator(augment(fake)).float()
-            with torch.no_grad():
-                on_real_after = self.discriminator(augment(real)).float() if recipe.loss == "relativistic" else on_real
+            copies = self._judge.copies()
+            on_fake_after, on_real_after = self._judge(augment(fake), copies).float(), on_real
+            if recipe.loss == "relativistic":
+                with torch.no_grad():
+                    on_real_after = self._judge(augment(real), copies).float()
         loss_g = losses.generator_loss(recipe.loss, on_real_after, on_fake_after)
         self.optimizer_g.zero_grad()
-        loss_g.backward()
+        loss_g.backward(self._one)
         self.optimizer_g.step()
         self.discriminator.requires_grad_(True)
 
         if recipe.ema_halflife_kimg:
             update_average(self.average, self.generator, share)
         with torch.no_grad():
-            probabilities = (logits.sigmoid().mean() for logits in (on_real, on_fake, on_fake_after))
+            probabilities = torch.stack([on_real, on_fake, on_fake_after]).sigmoid().mean(dim=1)
             return ranks.all_reduce(torch.stack([loss_d, loss_g, *probabilities, penalty]))
 
     def _forget_gradients(self) -> None:
@@ -272,12 +287,12 @@ class _OnBoth(nn.Module):
     This is one call, because DistributedDataParallel expects one forward pass for each backward pass.
     """
 
-    def __init__(self, discriminator: Discriminator) -> None:
+    def __init__(self, discriminator: CastAtOnce, in_one_batch: bool) -> None:
         super().__init__()
-        self.discriminator = discriminator
+        self.discriminator, self._in_one_batch = discriminator, in_one_batch
 
     def forward(self, real: Tensor, fake: Tensor) -> tuple[Tensor, Tensor]:
-        if self.discriminator.settings.discriminator_norm == "none":
+        if self._in_one_batch:
             on_real, on_fake = self.discriminator(torch.cat([real.to(fake.dtype), fake])).float().chunk(2)
             return on_real, on_fake
         return self.discriminator(real).float(), self.discriminator(fake).float()
