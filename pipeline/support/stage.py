@@ -26,7 +26,7 @@ from pipeline.support.signals import exit_on_signals
 MAIN_ROOT = next((p.parent for p in ROOT.parents if p.name == ".dvc" and ROOT.is_relative_to(p / "tmp" / "exps")), ROOT)
 
 # File names in REPORTS: pictures of the generator.
-PICTURES = ("samples.png", "real_and_generated.png", "interpolation.png", "sheet.png", "progress.gif")
+SAMPLED = ("samples.png", "real_and_generated.png", "interpolation.png", "sheet.png", "progress.gif")
 
 
 def run(section: type[SectionT], stage: Callable[[SectionT], None]) -> None:
