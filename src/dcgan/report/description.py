@@ -30,10 +30,10 @@ def render(
         metrics: contents of reports/metrics.json; None: the run is not evaluated yet.
     """
     parts = [*([_distance(metrics)] if metrics else []), _changed(changed)]
+    parts.append(", ".join(f"{key} {text(params[key]) or 'empty'}" for key in SHOWN))
     if metrics:
         parts.append(f"![generated faces](get-artifact?run_uuid={PICTURES_OF}&path=samples.png)")
-    parts.append("\n".join(f"| {' | '.join(row)} |" for row in _table(params)))
-    parts.append("Training, one picture an epoch: tab *Model metrics*, section *faces*, full screen, then the slider.")
+    parts.append("Faces after each epoch: tab *Model metrics*, section *animation*, full screen, and its slider.")
     if metrics:
         parts.append(f"To rebuild it from its commit, and compare: `dcgan reproduce {RUN}`. With this version:")
     else:
@@ -60,7 +60,3 @@ def _changed(changed: Mapping[str, str] | None) -> str:
         return "No committed params.yaml to compare with."
     differing = ", ".join(f"**{key} {value}**" for key, value in changed.items())
     return f"Differs from the committed params.yaml: {differing}." if changed else "Parameters as committed."
-
-
-def _table(params: Values) -> list[list[str]]:
-    return [list(SHOWN), ["---"] * len(SHOWN), [text(params[key]) for key in SHOWN]]

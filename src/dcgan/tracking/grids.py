@@ -10,7 +10,7 @@ from pathlib import Path
 from mlflow import MlflowClient
 from PIL import Image
 
-GRIDS = "faces/fixed_latents"  # MLflow's key of the series; its first part is the section of the UI
+GRIDS = "animation/fixed_latents"  # MLflow's key; its first part is a section of the UI, the first by name
 _FOLDER = "images"  # where the UI looks for series
 _START = f"{_FOLDER}/{GRIDS.replace('/', '~')}+step+"
 # Of the two files of each picture: the picture itself, and the one that the UI draws, enlarged because it draws no
