@@ -55,6 +55,23 @@ def test_a_second_repro_runs_nothing(reproduced: Project) -> None:
     assert "up to date" in result.stdout
 
 
+def test_dvc_draws_three_charts_and_each_picture_once(reproduced: Project, tmp_path: Path) -> None:
+    result = reproduced.run("dvc", "plots", "show", "-o", str(tmp_path))
+    assert result.returncode == 0 and "ERROR" not in result.stdout and "WARNING" not in result.stdout, result.stdout
+    page = (tmp_path / "index.html").read_text()
+    specs = [json.JSONDecoder().raw_decode(text)[0] for text in re.split(r"(?:var|let|const) spec = ", page)[1:]]
+    drawn = {spec["title"]: spec for spec in specs}
+    assert set(drawn) == {"Losses", "What the discriminator believes", "Distance"}
+    for spec in specs:
+        curve, data = spec["encoding"]["color"]["field"], spec["data"]["values"]
+        assert spec["encoding"]["x"]["field"] == "step" and max(float(row["step"]) for row in data) == 6
+        fold = next((each for each in spec.get("transform", []) if "fold" in each), None)
+        curves = set(fold["fold"]) if fold else {row[curve] for row in data}
+        assert len(curves) == (3 if spec is drawn["What the discriminator believes"] else 2)
+    pictures = [path.name.removeprefix("workspace_reports_") for path in (tmp_path / "static").iterdir()]
+    assert sorted(pictures) == ["interpolation.png", "neighbours.png", "samples.png", "sheet.png"]
+
+
 def test_the_run_holds_parameters_curves_pictures_metrics_and_model(reproduced: Project) -> None:
     (run,) = runs(reproduced)
     metrics = json.loads(reproduced.read("reports/metrics.json"))

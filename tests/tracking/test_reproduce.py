@@ -71,7 +71,7 @@ def repro(folder: Path) -> None:
     subprocess.run(["dvc", "repro", "-q"], cwd=folder, check=True)
 
 
-def a_run(root: Path, metric: str = "distance/frechet_distance", **changed: str | None) -> str:
+def a_run(root: Path, metric: str = "distance/frechet_distance", /, **changed: str | None) -> str:
     """A run of the present result; what is changed to None is absent."""
     client, experiment = connect(root)
     tags: dict[str, Any] = {"git_commit": commit(root), "git_dirty": "false", "threads": "1", "device": "cpu"}
