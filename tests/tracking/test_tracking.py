@@ -610,6 +610,17 @@ def test_what_can_never_be_told_does_not_stop_what_comes_after_it(
     assert curve(client_of(root), found) == [(4, 1.0)] and found.info.status == "FINISHED"
 
 
+def test_the_sender_prints_nothing_of_what_libraries_warn_of(root: Path, generator: Path) -> None:
+    """As of type hints, in colours, when a model is logged."""
+    with of_generator(root).open() as run:
+        run.model(generator)
+    command = [sys.executable, "-m", "dcgan.tracking.sender", str(root)]
+    result = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=True)
+    assert (result.stdout, result.stderr) == ("", "") and waits(root) == 0
+    (found,) = runs(client_of(root))
+    assert len(client_of(root).search_logged_models([found.info.experiment_id])) == 2
+
+
 def test_a_half_logged_model_goes_and_is_in_nobodys_way_who_may_not_delete_it(
     root: Path, generator: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
