@@ -20,6 +20,8 @@ def describe(run: Run, metrics: Mapping[str, Any] | None = None) -> None:
     Args:
         metrics: contents of reports/metrics.json; None: the run is not evaluated yet.
     """
+    if run.folder is None:  # nothing is logged
+        return
     from dcgan.report import description
 
     with harmless("the description"):
