@@ -20,7 +20,7 @@ export DO_NOT_TRACK := true
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
-.PHONY: help install repro test test-long test-cluster lint format ui bench gpu
+.PHONY: help install repro test test-long test-cluster lint format exps ui bench gpu
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' Makefile
@@ -59,6 +59,13 @@ lint: $(INSTALLED) ## Check style and types
 format: $(INSTALLED) ## Format the code
 	@$(BIN)/ruff check --fix .
 	@$(BIN)/ruff format .
+
+# The columns of `make exps`, as DVC names them: with the file before names that the metrics have too.
+COLUMNS_SHOWN := Experiment|(fid|frechet_distance)(_floor)?|recall|(params.yaml:)?(ngf|seed|epochs|batch_size|lr|loss|r1_gamma)
+
+exps: $(INSTALLED) ## The experiments, the best first, with the ten columns that matter most (`dvc exp show` has all)
+	@$(BIN)/dvc exp show --drop '.*' --keep '^($(COLUMNS_SHOWN))$$' \
+		--sort-by $$(grep -q '"fid":' reports/metrics.json 2>/dev/null && echo fid || echo frechet_distance)
 
 ui: $(INSTALLED) ## Browse the runs in MLflow's UI on http://127.0.0.1:5000 (PORT=5001 for another port)
 	@exec $(BIN)/python -m dcgan ui --port $(PORT)

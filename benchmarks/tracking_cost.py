@@ -168,7 +168,7 @@ def side(name: str, epochs: int, interval: int, expected: float = 0.0) -> float:
         print(f"  telling took {100 * telling:.3f} % of the time, the sender {100 * sender:.2f} % of the processor")
         client = MlflowClient(f"sqlite:///{root / 'mlflow.db'}")
         (run,) = client.search_runs([e.experiment_id for e in client.search_experiments() if e.name == "dcgan"])
-        found = [point.step for point in client.get_metric_history(run.info.run_id, "d_loss")]
+        found = [point.step for point in client.get_metric_history(run.info.run_id, "loss/d_loss")]
         same = "the same" if found == took["steps"] else "NOT the same"
         print(f"  points: {len(found)} of {len(took['steps'])}, {same} steps", flush=True)
         return float(took["seconds"])

@@ -4,7 +4,7 @@ import json
 from functools import partial
 
 from dcgan.params import ReportParams, load_preset, preset_names
-from dcgan.system.project_files import GENERATOR, METRICS, NEIGHBOURS, PRESETS, REPORTS
+from dcgan.system.project_files import DISTANCES, GENERATOR, LOSSES, METRICS, NEIGHBOURS, PRESETS, REPORT, REPORTS
 from pipeline.support.dvc_files import stages
 from pipeline.support.outs import outs
 from pipeline.support.record import describe_evaluation, record
@@ -17,7 +17,7 @@ PICTURES = ("samples.png", "interpolation.png", "sheet.png", "real.png", "mean.p
 def main(params: ReportParams) -> None:
     import pandas as pd
 
-    from dcgan.report import page
+    from dcgan.report import distances, page
     from dcgan.system.files import sha256
     from dcgan.system.metadata import read_metadata
 
@@ -29,12 +29,13 @@ def main(params: ReportParams) -> None:
         faces=json.loads((REPORTS / "lineage" / "train.json").read_text())["deps"].get("data/faces", "not recorded"),
         params={key: getattr(params, key) for key in stages()["report"]["params"]},  # in the order of params.yaml
         presets={name: load_preset(PRESETS, name).model_dump() for name in preset_names(PRESETS)},
-        losses=pd.read_csv(REPORTS / "losses.csv"),
+        losses=pd.read_csv(LOSSES),
         pictures={name: (REPORTS / name).read_bytes() for name in PICTURES},
         progress=[path.read_bytes() for path in sorted((REPORTS / "progress").glob("*.png"))],
     )
     with outs() as new:
-        new(REPORTS / "report.html").write_text(page.render(inputs))
+        new(REPORT).write_text(page.render(inputs))
+        distances.table(inputs.metrics, inputs.losses).to_csv(new(DISTANCES), index=False)
     record("the evaluation", partial(describe_evaluation, "report"))
     summary()
 

@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 import torch
 import yaml
+from PIL import Image
 from project import ROOT
 
 from dcgan import params
@@ -38,6 +39,13 @@ def md5(path: str) -> str:
 @pytest.mark.usefixtures("committed_run")
 def test_the_picture_is_the_one_that_the_lock_holds() -> None:
     assert md5("docs/samples.png") == locked("reports/samples.png")
+
+
+def test_the_pictures_load_soon_and_the_animation_shows_the_training() -> None:
+    names = re.findall(r'src="(docs/[\w.]+)"', README)
+    assert len(names) == 4 and sum((ROOT / name).stat().st_size for name in names) < 2_000_000
+    with Image.open(ROOT / "docs" / "training.webp") as animation:
+        assert getattr(animation, "n_frames", 1) == params.load(ROOT / "params.yaml").epochs + 1
 
 
 @pytest.mark.usefixtures("committed_run")
@@ -84,7 +92,7 @@ def test_the_lines_that_load_a_generator_do(tmp_path: Path, monkeypatch: pytest.
 def test_every_preset_and_target_is_described() -> None:
     for preset in params.preset_names(ROOT / "presets"):
         assert f"| `{preset}` |" in README
-    for target in ("repro", "test", "test-long", "lint", "ui", "bench", "help"):
+    for target in ("repro", "test", "test-long", "lint", "exps", "ui", "bench", "help"):
         assert f"make {target}" in README
 
 

@@ -43,16 +43,21 @@ def _listed() -> Experiment | None:
     return experiment_with(ROOT, Result(md5(GENERATOR), evaluation)) if GENERATOR.exists() else None
 
 
-def _difference() -> str:
-    """The changed parameters, as `lr 0.0004, seed 2`; empty if there are none, or none to compare with."""
+def changed_params() -> dict[str, str] | None:
+    """The parameters that differ from the committed params.yaml, in its order; None if there is none."""
     text = git(ROOT, "show", "HEAD:./params.yaml").stdout
     try:
         committed = parse(text).model_dump()
     except UserError:  # no such file, or one of another version of the code
-        return ""
+        return None
     present = all_params().model_dump()
     changed = sorted((key for key in present if present[key] != committed[key]), key=lambda key: text.find(f"\n{key}:"))
-    parts = [f"{key} {'empty' if present[key] is None else override_value(present[key])}" for key in changed]
+    return {key: "empty" if present[key] is None else override_value(present[key]) for key in changed}
+
+
+def _difference() -> str:
+    """The changed parameters, as `lr 0.0004, seed 2`; empty if there are none, or none to compare with."""
+    parts = [f"{key} {value}" for key, value in (changed_params() or {}).items()]
     name, shown = ", ".join(parts), len(parts)
     while len(name) > _LONGEST and shown > 1:
         shown -= 1

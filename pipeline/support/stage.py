@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import gc
-import logging
 import os
 import sys
 import warnings
@@ -13,6 +12,8 @@ from typing import NoReturn
 
 from dcgan.params import Params, SectionT, load, parse
 from dcgan.system.errors import Interrupted, UserError
+from dcgan.system.progress import log_above_the_bar
+from pipeline.support.advice import Advice
 from pipeline.support.dvc_files import ROOT
 from pipeline.support.failures import another_has_told, sentence, tell_stage
 from pipeline.support.inputs import RANK_FILE, TAKEN
@@ -26,7 +27,7 @@ from pipeline.support.signals import exit_on_signals
 MAIN_ROOT = next((p.parent for p in ROOT.parents if p.name == ".dvc" and ROOT.is_relative_to(p / "tmp" / "exps")), ROOT)
 
 # File names in REPORTS: pictures of the generator.
-PICTURES = ("samples.png", "real_and_generated.png", "interpolation.png", "sheet.png", "progress.gif")
+SAMPLED = ("samples.png", "real_and_generated.png", "interpolation.png", "sheet.png", "progress.gif")
 
 
 def run(section: type[SectionT], stage: Callable[[SectionT], None]) -> None:
@@ -37,7 +38,7 @@ def run(section: type[SectionT], stage: Callable[[SectionT], None]) -> None:
     """
     os.chdir(ROOT)
     os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")  # without warnings that tell a user nothing
-    logging.basicConfig(level=logging.WARNING, format="%(levelname)s: %(message)s")
+    log_above_the_bar(Advice(all_params))
     warnings.filterwarnings("ignore", message="The given NumPy array is not writable")  # memory maps that are only read
     exit_on_signals()
     try:

@@ -9,10 +9,11 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from dcgan.system.files import sha256
-from dcgan.system.project_files import GENERATOR
+from dcgan.system.project_files import GENERATOR, LOSSES
 from dcgan.tracking.run import Run
 from dcgan.tracking.run_folder import FINGERPRINT, GENERATOR_SHA256
 from dcgan.tracking.sender import sending
+from pipeline.support import description
 from pipeline.support.changes import first_change
 from pipeline.support.digests import describe_lineage
 from pipeline.support.inputs import TAKEN, md5
@@ -41,6 +42,7 @@ def training_run(fingerprint: str, data: str, faces: int, machine: Mapping[str, 
     with sending(MAIN_ROOT, load_of=run.folder), run.open():
         source, profile = json.dumps({"uri": "data/faces", **about}), json.dumps({"faces": faces})
         run.describe(dataset={"name": about["dataset"], "digest": data[:32], "source": source, "profile": profile})
+        description.describe(run)
         yield run
 
 
@@ -61,19 +63,15 @@ class Watch:
 
 
 def describe_result(run: Run, result: Result, log_interval: int, steps_per_epoch: int) -> None:
-    """Logs the results of a training after its outs are written, and again its points and grids.
-
-    A killed process or a full disk may have lost some of those.
-    """
+    """Logs the results of a training after its outs are written, and its points and grids, as some may be lost."""
     from dcgan.training import curves
 
-    for step, values in curves.points(result.history, log_interval):
-        run.metrics(step, values)
-    for step, distance in result.distances.items():
-        run.metrics(step, {"quick_frechet_distance": distance})
+    distances = [(step, {"quick_frechet_distance": distance}) for step, distance in result.distances.items()]
     for epoch, grid in enumerate(result.grids):
         run.grid(epoch * steps_per_epoch, grid)
-    run.metrics(0, result.speed)
+    for step, values in [*curves.points(result.history, log_interval), *distances, (0, result.speed)]:
+        run.metrics(step, values)
+    run.artifact(LOSSES.name, LOSSES)
     run.model(GENERATOR)
     run.describe(tags={GENERATOR_SHA256: sha256(GENERATOR), "generator_md5": md5(GENERATOR)})
     describe_lineage(run, "train")

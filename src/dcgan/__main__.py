@@ -250,9 +250,11 @@ def _run_script(name: str, *words: str) -> None:
 
 def _runs(options: argparse.Namespace) -> None:
     from dcgan.tracking import reproduce
+    from dcgan.tracking.metric_groups import plain_names
 
     for run in reproduce.runs_of(_project_root(), options.what):
-        measured = {name: run.data.metrics[name] for name in ("fid", "frechet_distance") if name in run.data.metrics}
+        known = plain_names(run.data.metrics)
+        measured = {name: known[name] for name in ("fid", "frechet_distance") if name in known}
         distance = ", ".join(f"{name} {value:g}" for name, value in measured.items()) or "not measured"
         trained_in = run.data.tags.get("trained_in")
         also = f"  trained in {trained_in}" if trained_in else ""

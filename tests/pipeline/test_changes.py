@@ -185,6 +185,18 @@ def test_an_entry_of_the_lock_that_says_otherwise_is_refused(project: Project) -
     assert json.loads(project.read("reports/lineage/train.json"))["params"]["lr"] == 0.0005
 
 
+def test_a_missing_folder_of_the_project_is_named_with_the_command_that_restores_it(project: Project) -> None:
+    check = ("python", "-m", "dcgan", "check")
+    shutil.rmtree(project.folder / "data")
+    result = project.run(*check)
+    assert result.returncode == 1 and "Traceback" not in result.stdout
+    said = "data/folder: there is no such file or folder, and the stage inventory needs it; restore it with "
+    (line,) = (line for line in result.stdout.splitlines() if line.startswith(said))
+    project.run("sh", "-c", line.split("`")[1], check=True)
+    result = project.run(*check)
+    assert result.returncode == 0, result.stdout
+
+
 def test_a_stage_without_its_inputs_says_what_makes_them(project: Project) -> None:
     (project.folder / "models" / "generator.safetensors").unlink()
     result = project.run(sys.executable, "-m", "pipeline.sample")

@@ -14,6 +14,7 @@ from project import Project, other_system, ran, runs
 
 from dcgan.data.index import split_by_name, take
 from dcgan.system.metadata import read_metadata
+from dcgan.tracking.metric_groups import plain_names
 from dcgan.tracking.reproduce import runs_of
 
 
@@ -48,7 +49,7 @@ def test_the_best_generator_is_kept_when_asked(experiment: Project) -> None:
     about = read_metadata(experiment.folder / "models" / "generator.safetensors")
     assert about["keep"] == "best" and about["step"] == best and table["quick_frechet_distance"].notna().all()
     run = runs(experiment)[1]
-    curve = mlflow.MlflowClient().get_metric_history(run.info.run_id, "quick_frechet_distance")
+    curve = mlflow.MlflowClient().get_metric_history(run.info.run_id, "distance/quick_frechet_distance")
     assert [point.step for point in curve] == table["step"].tolist()
 
 
@@ -60,7 +61,7 @@ def test_another_evaluation_trains_nothing_and_the_way_back_computes_nothing(exp
     third = runs(experiment)[2]
     assert third.data.tags["trained_in"] == second.info.run_id and third.data.params["fid_samples"] == "24"
     # Recipes can be chosen on one split, and reported on another.
-    metrics, found = json.loads(experiment.read("reports/metrics.json")), third.data.metrics
+    metrics, found = json.loads(experiment.read("reports/metrics.json")), plain_names(third.data.metrics)
     assert third.data.params["fid_split"] == metrics["reference_split"] == "valid" and metrics["reference_count"] == 6
     assert metrics["floor_split"] == "train" and metrics["floor_count"] == 24 and metrics["scores_count"] == 6
     assert found["precision_floor"] == metrics["precision_floor"] and found["frechet_distance_floor"]

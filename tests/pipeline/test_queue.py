@@ -17,6 +17,7 @@ import yaml
 from project import Project, other_system, ran, runs
 
 from dcgan.system.files import sha256
+from dcgan.tracking.metric_groups import grouped
 
 pytestmark = [pytest.mark.long, pytest.mark.timeout(1200)]  # four trainings and evaluations, other tests beside them
 WANTED = [(lr, loss) for lr in ("0.0001", "0.0004") for loss in ("bce", "hinge")]
@@ -73,17 +74,17 @@ def test_each_run_is_complete(swept: Project) -> None:
         # What DVC has of the experiment says what its run must hold.
         table = pd.read_csv(io.StringIO(committed(swept, revision, "reports/losses.csv")))
         for column in ("d_loss", "g_loss", "d_real", "d_fake_before", "d_fake_after"):
-            told = {point.step: point.value for point in client.get_metric_history(run_id, column)}
+            told = {point.step: point.value for point in client.get_metric_history(run_id, grouped(column))}
             assert told == pytest.approx(dict(zip(table["step"], table[column], strict=True)), rel=1e-5)
         metrics = json.loads(committed(swept, revision, "reports/metrics.json"))
-        assert run.data.metrics["frechet_distance"] == metrics["frechet_distance"]
+        assert run.data.metrics["distance/frechet_distance"] == metrics["frechet_distance"]
         pictures = [Path(item.path).name.split("+") for item in client.list_artifacts(run_id, "images")]
         assert len({step for _, _, step, *_ in pictures}) == 3  # untrained, and after each of two epochs
         models = client.search_logged_models([run.info.experiment_id], f"source_run_id = '{run_id}'")
         assert sorted(model.name for model in models) == ["generator", "generator_program"]
     versions = client.search_model_versions("name='dcgan-avatars'")
     assert sorted(version.run_id for version in versions) == sorted(run.info.run_id for run in found)
-    nearest = min(found, key=lambda run: run.data.metrics["frechet_distance"])
+    nearest = min(found, key=lambda run: run.data.metrics["distance/frechet_distance"])
     assert client.get_model_version_by_alias("dcgan-avatars", "champion").run_id == nearest.info.run_id
 
 
@@ -94,7 +95,7 @@ def test_they_are_compared_as_settings_of_one_seed(swept: Project, source: str) 
     table = pd.read_csv(io.StringIO("\n".join(rows))).set_index(["loss", "lr"])
     for run in runs(swept):
         row = table.loc[run.data.params["loss"], float(run.data.params["lr"])]
-        assert (row["seeds"], row["mean"]) == (1, run.data.metrics["frechet_distance"])
+        assert (row["seeds"], row["mean"]) == (1, run.data.metrics["distance/frechet_distance"])
     assert len(table) == len(WANTED) + (source == "dvc")  # and HEAD
     assert "No interval, which takes two seeds of different results: loss " in told and "Not co" not in told
 

@@ -17,6 +17,8 @@ import yaml
 from mistakes import MISTAKES
 from project import ROOT, Project, ran, runs
 
+from dcgan.tracking.metric_groups import GROUPS
+
 STAGES = ["inventory", "download", "weights", "crop", "train", "sample", "reference", "evaluate", "report"]
 
 
@@ -53,13 +55,31 @@ def test_a_second_repro_runs_nothing(reproduced: Project) -> None:
     assert "up to date" in result.stdout
 
 
+def test_dvc_draws_three_charts_and_each_picture_once(reproduced: Project, tmp_path: Path) -> None:
+    result = reproduced.run("dvc", "plots", "show", "-o", str(tmp_path))
+    assert result.returncode == 0 and "ERROR" not in result.stdout and "WARNING" not in result.stdout, result.stdout
+    page = (tmp_path / "index.html").read_text()
+    specs = [json.JSONDecoder().raw_decode(text)[0] for text in re.split(r"(?:var|let|const) spec = ", page)[1:]]
+    drawn = {spec["title"]: spec for spec in specs}
+    assert set(drawn) == {"Losses", "What the discriminator believes", "Distance"}
+    for spec in specs:
+        curve, data = spec["encoding"]["color"]["field"], spec["data"]["values"]
+        assert spec["encoding"]["x"]["field"] == "step" and max(float(row["step"]) for row in data) == 6
+        fold = next((each for each in spec.get("transform", []) if "fold" in each), None)
+        curves = set(fold["fold"]) if fold else {row[curve] for row in data}
+        assert len(curves) == (3 if spec is drawn["What the discriminator believes"] else 2)
+    pictures = [path.name.removeprefix("workspace_reports_") for path in (tmp_path / "static").iterdir()]
+    assert sorted(pictures) == ["interpolation.png", "neighbours.png", "samples.png", "sheet.png"]
+
+
 def test_the_run_holds_parameters_curves_pictures_metrics_and_model(reproduced: Project) -> None:
     (run,) = runs(reproduced)
     metrics = json.loads(reproduced.read("reports/metrics.json"))
     assert run.info.status == "FINISHED"
-    assert run.data.metrics["frechet_distance"] == metrics["frechet_distance"]
+    assert run.data.metrics["distance/frechet_distance"] == metrics["frechet_distance"]
     assert run.data.params["lr"] == "0.001" and run.data.params["fid_samples"] == "32"
-    assert {"d_loss", "g_loss", "d_real", "d_fake_before", "d_fake_after"} <= set(run.data.metrics)
+    assert {"loss/d_loss", "loss/g_loss", "discriminator/d_real", "speed/images_per_second"} <= set(run.data.metrics)
+    assert {name.partition("/")[0] for name in run.data.metrics} <= {*GROUPS, "system"}
     client = mlflow.MlflowClient()
     names = {item.path for item in client.list_artifacts(run.info.run_id)}
     assert {
@@ -109,11 +129,11 @@ def test_a_result_that_no_store_has_seen_is_imported_by_sync_alone(project: Proj
     metrics = json.loads(project.read("reports/metrics.json"))
     assert run.data.tags["restored"] == "true" and run.data.params["lr"] == "0.001"
     assert run.info.run_name == run.data.tags["dvc_experiment"] == "kept"
-    assert run.data.metrics["frechet_distance"] == metrics["frechet_distance"]
+    assert run.data.metrics["distance/frechet_distance"] == metrics["frechet_distance"]
     client = mlflow.MlflowClient()
-    curve = client.get_metric_history(run.info.run_id, "d_loss")
+    curve = client.get_metric_history(run.info.run_id, "loss/d_loss")
     assert [point.step for point in curve] == [*pd.read_csv(project.folder / "reports/losses.csv")["step"]]
-    assert len(client.list_artifacts(run.info.run_id, "images")) == 6  # 0, 1, 2 epochs, each with a small one beside it
+    assert len(client.list_artifacts(run.info.run_id, "images")) == 6  # 0, 1, 2 epochs, and an enlarged one beside each
     project.run("dvc", "exp", "run", "--name", "measured", "-S", "fid_samples=24", DCGAN_TRACKING="0", check=True)
     project.run("python", "-m", "dcgan", "sync", check=True)
     before, measured = runs(project)

@@ -87,7 +87,7 @@ def test_a_training_that_is_stopped_goes_on_and_ends_in_the_same_bytes(
         assert first.info.status == second.info.status == "FINISHED"
         assert second.info.run_name == "epochs 12" and "dvc_experiment" not in second.data.tags
         assert "dead" not in second.data.tags["environment"]
-        curve = mlflow.MlflowClient().get_metric_history(second.info.run_id, "d_loss")
+        curve = mlflow.MlflowClient().get_metric_history(second.info.run_id, "loss/d_loss")
         assert [point.step for point in curve] == [36]  # told at the end, whoever came to it
 
 

@@ -106,7 +106,7 @@ def test_clones_that_log_the_same_training_to_one_store_at_once_have_one_run(
         errors = process.communicate()[1]
         assert process.returncode == 0 and "WARNING" not in errors, errors
     (run,) = runs(uri)
-    history = MlflowClient(uri).get_metric_history(run.info.run_id, "d_loss")
+    history = MlflowClient(uri).get_metric_history(run.info.run_id, "loss/d_loss")
     assert sorted(point.step for point in history) == [1, 2]
 
 
@@ -132,7 +132,7 @@ def test_clones_that_log_the_same_training_to_one_server_at_once_have_one_run(
             assert send(clone)
         (run,) = runs(uri)
         client = MlflowClient(uri)
-        history = client.get_metric_history(run.info.run_id, "d_loss")
+        history = client.get_metric_history(run.info.run_id, "loss/d_loss")
         assert sorted(point.step for point in history) == [1, 2] and run.info.status == "FINISHED"
         assert not [tag for tag in client.get_experiment(run.info.experiment_id).tags if tag.startswith("logging-")]
 

@@ -108,7 +108,7 @@ def evaluate(root: Path, identity: str, samples: int, sha: str = "sha1") -> None
         run.metrics(0, {"frechet_distance": float(samples)})
 
 
-def curve(client: MlflowClient, run: Found, name: str = "d_loss") -> list[tuple[int, float]]:
+def curve(client: MlflowClient, run: Found, name: str = "loss/d_loss") -> list[tuple[int, float]]:
     return [(point.step, point.value) for point in client.get_metric_history(run.info.run_id, name)]
 
 
@@ -123,7 +123,7 @@ def test_a_training_is_one_run_with_curves_and_pictures(root: Path) -> None:
     assert run.data.tags["device"] == "cpu" and run.data.tags[GENERATOR_SHA256] == "sha1"
     assert curve(client_of(root), run) == [(10, 1.0), (20, 0.5)]
     assert run.info.artifact_uri.startswith((root / "mlartifacts").as_uri())
-    assert len(client_of(root).list_artifacts(run.info.run_id, "images")) == 2  # MLflow keeps a small one beside it
+    assert len(client_of(root).list_artifacts(run.info.run_id, "images")) == 2  # an enlarged one is kept beside it
 
 
 def test_what_is_told_again_counts_once(root: Path, generator: Path) -> None:
@@ -199,7 +199,7 @@ def test_the_first_evaluation_joins_the_training_and_others_stand_beside_it(root
         evaluate(root, identity, samples)
     assert send(root)
     first, second = runs(client_of(root))
-    assert first.data.params["fid_samples"] == "100" and first.data.metrics["frechet_distance"] == 100
+    assert first.data.params["fid_samples"] == "100" and first.data.metrics["distance/frechet_distance"] == 100
     assert second.data.params == {"lr": "0.1", "crop_size": "", "fid_samples": "200"}
     assert second.data.tags["trained_in"] == first.info.run_id and second.info.status == "FINISHED"
 
@@ -223,8 +223,8 @@ def test_a_generator_that_the_store_has_never_seen_gets_a_run_marked_restored(ro
     names = [Path(item.path).name for item in client_of(root).list_artifacts(found.info.run_id, "images")]
     assert sorted({int(name.split("+")[2]) for name in names}) == [0, 4] and len(names) == 4  # a small one beside each
     assert curve(client_of(root), found) == [(2, 0.5), (4, 0.25)]
-    assert curve(client_of(root), found, "penalty") == [(4, 0.125)]
-    assert found.data.metrics["frechet_distance"] == 100
+    assert curve(client_of(root), found, "loss/penalty") == [(4, 0.125)]
+    assert found.data.metrics["distance/frechet_distance"] == 100
 
 
 def test_a_training_that_the_store_has_seen_takes_no_coarser_curves(root: Path) -> None:
@@ -233,7 +233,7 @@ def test_a_training_that_the_store_has_seen_takes_no_coarser_curves(root: Path) 
         run.describe(restored=CURVES)
     assert send(root)
     (found,) = runs(client_of(root))
-    assert curve(client_of(root), found) == [(10, 1.0), (20, 0.5)] and "penalty" not in found.data.metrics
+    assert curve(client_of(root), found) == [(10, 1.0), (20, 0.5)] and "loss/penalty" not in found.data.metrics
 
 
 def test_files_and_texts_go_to_the_run_under_their_names(root: Path, tmp_path: Path) -> None:
@@ -260,7 +260,7 @@ def test_two_trainings_of_the_same_bytes_each_have_their_results(root: Path) -> 
     evaluate(root, "e1", 100)
     assert send(root)
     first, second = runs(client_of(root))
-    assert first.data.metrics["frechet_distance"] == second.data.metrics["frechet_distance"] == 100
+    assert first.data.metrics["distance/frechet_distance"] == second.data.metrics["distance/frechet_distance"] == 100
     evaluate(root, "e2", 200)
     assert send(root)
     assert runs(client_of(root))[2].data.tags["trained_in"] == second.info.run_id
@@ -272,7 +272,7 @@ def test_a_point_that_is_told_twice_in_a_row_counts_once(root: Path) -> None:
             run.metrics(5, {"quick_frechet_distance": 7.0})
     assert send(root)
     (found,) = runs(client_of(root))
-    assert curve(client_of(root), found, "quick_frechet_distance") == [(5, 7.0)]
+    assert curve(client_of(root), found, "distance/quick_frechet_distance") == [(5, 7.0)]
 
 
 def test_senders_that_follow_each_other_tell_a_point_once(root: Path) -> None:
@@ -288,7 +288,7 @@ def test_senders_that_follow_each_other_tell_a_point_once(root: Path) -> None:
     assert send(root)
     (found,) = runs(client_of(root))
     assert curve(client_of(root), found) == [(10, 1.0), (20, 1.0), (30, 1.0)]
-    assert len(client_of(root).list_artifacts(found.info.run_id, "images")) == 6  # a small one beside each
+    assert len(client_of(root).list_artifacts(found.info.run_id, "images")) == 6  # an enlarged one beside each
     assert sorted(curve(client_of(root), found, "system/cpu")) == [(1, float(step)) for step in (10, 10, 20, 20, 30)]
 
 
@@ -489,7 +489,7 @@ def test_a_sender_that_is_killed_at_twenty_moments_doubles_and_loses_nothing(
 
     def check(folder: Path) -> None:
         (found,) = runs(client_of(folder))
-        for name, values in (("d_loss", [1.0, 0.5, 1 / 3]), ("g_loss", [1.0] * 3), ("system/cpu", [1.0] * 3)):
+        for name, values in (("loss/d_loss", [1.0, 0.5, 1 / 3]), ("loss/g_loss", [1.0] * 3), ("system/cpu", [1.0] * 3)):
             assert curve(client_of(folder), found, name) == list(enumerate(values, 1))
         images = client_of(folder).list_artifacts(found.info.run_id, "images")
         assert sorted(int(Path(item.path).name.split("+")[2]) for item in images) == [1, 1, 2, 2, 3, 3]
@@ -608,6 +608,17 @@ def test_what_can_never_be_told_does_not_stop_what_comes_after_it(
     assert [word in caplog.text for word in ("the picture is damaged", "models of name", "the run in")] == [True] * 3
     (found,) = runs(client_of(root))
     assert curve(client_of(root), found) == [(4, 1.0)] and found.info.status == "FINISHED"
+
+
+def test_the_sender_prints_nothing_of_what_libraries_warn_of(root: Path, generator: Path) -> None:
+    """As of type hints, in colours, when a model is logged."""
+    with of_generator(root).open() as run:
+        run.model(generator)
+    command = [sys.executable, "-m", "dcgan.tracking.sender", str(root)]
+    result = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=True)
+    assert (result.stdout, result.stderr) == ("", "") and waits(root) == 0
+    (found,) = runs(client_of(root))
+    assert len(client_of(root).search_logged_models([found.info.experiment_id])) == 2
 
 
 def test_a_half_logged_model_goes_and_is_in_nobodys_way_who_may_not_delete_it(

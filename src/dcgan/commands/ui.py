@@ -14,6 +14,7 @@ from dcgan.commands.common import add_command, project_root
 from dcgan.metrics.names import FRECHET_DISTANCE, distance_name
 from dcgan.system.errors import UserError
 from dcgan.system.project_files import METRICS
+from dcgan.tracking.metric_groups import grouped
 
 HOST = "127.0.0.1"
 _VIEW = "dcgan"  # name of the view of the runs that the link opens
@@ -33,7 +34,7 @@ def add(commands: Any) -> None:
 
 def view(distance: str) -> tuple[str, str]:
     """Returns name and value of the experiment's tag that keeps the view, as the UI's button "Share" writes it."""
-    columns = [f"metrics.`{distance}`", *(f"params.`{name}`" for name in _COLUMNS)]
+    columns = [f"metrics.`{grouped(distance)}`", *(f"params.`{name}`" for name in _COLUMNS)]
     sorted_by = {"orderByKey": columns[0], "orderByAsc": True}
     return f"mlflow.sharedViewState.{_VIEW}", json.dumps({**sorted_by, "selectedColumns": columns})
 

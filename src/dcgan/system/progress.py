@@ -1,7 +1,10 @@
-"""Progress of long work: a bar on a terminal; elsewhere a line about every 20 seconds."""
+"""Progress of long work: a bar on a terminal; elsewhere a line about every 20 seconds. Warnings leave the bar whole."""
 
 from __future__ import annotations
 
+import logging
+import os
+import re
 import sys
 import time
 from collections.abc import Callable, Iterable, Iterator
@@ -12,6 +15,9 @@ from tqdm import tqdm
 
 T = TypeVar("T")
 SECONDS_BETWEEN_LINES = 20.0
+_WIDE = 120  # columns that tqdm's own format needs beside the losses
+_NARROW = "{desc} {percentage:3.0f}%|{bar}| {n_fmt}/{total_fmt} {remaining} left{postfix}"
+_BESIDE = 44  # columns of that format without the note, with a bar of six
 
 
 def progress(
@@ -27,10 +33,13 @@ def progress(
         note: returns text to show after the numbers.
     """
     if sys.stderr.isatty():
-        with tqdm(items, desc=what, total=total, initial=done, unit=unit, dynamic_ncols=True) as bar:
+        form = None if _columns() >= _WIDE else _NARROW
+        with tqdm(
+            items, desc=what, total=total, initial=done, unit=f" {unit}", dynamic_ncols=True, bar_format=form
+        ) as bar:
             for item in bar:
                 yield item
-                bar.set_postfix_str(note(), refresh=False)
+                bar.set_postfix_str(_fitting(note(), _columns()), refresh=False)
         return
     start = last = time.monotonic()
     for n, item in enumerate(items, start=done + 1):
@@ -75,6 +84,39 @@ def transfer(what: str, total: int) -> Iterator[Callable[[int], None]]:
             say(f"{what}: {done / 1e6:.1f} of {total / 1e6:.1f} MB, {left}")
 
     yield note
+
+
+def _columns() -> int:
+    try:
+        return os.get_terminal_size(sys.stderr.fileno()).columns or 80
+    except (OSError, ValueError):
+        return 80
+
+
+def _fitting(note: str, columns: int) -> str:
+    """As many of the note's names with their values as fit beside a bar, the first ones."""
+    while columns < _WIDE and len(note) > columns - _BESIDE:
+        shorter = re.sub(r" ?\S+ \S+( / \S+)?$", "", note)
+        if shorter == note:
+            return ""
+        note = shorter
+    return note
+
+
+def log_above_the_bar(*filters: logging.Filter) -> None:
+    """Lets warnings, those of Python too, be written on stderr above the bar, also if another process draws that."""
+    handler = _AboveTheBar()
+    handler.setFormatter(logging.Formatter("%(levelname)s: %(message)s"))
+    for each in filters:
+        handler.addFilter(each)
+    logging.basicConfig(level=logging.WARNING, handlers=[handler])
+    logging.captureWarnings(True)
+
+
+class _AboveTheBar(logging.Handler):
+    def emit(self, record: logging.LogRecord) -> None:
+        clear = "\r\x1b[K" if sys.stderr.isatty() else ""
+        say(clear + self.format(record))
 
 
 def say(line: str) -> None:

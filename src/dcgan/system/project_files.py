@@ -9,3 +9,4 @@ REFERENCE, WEIGHTS = Path("data/reference"), Path("data/weights")
 GENERATOR, DISCRIMINATOR = Path("models/generator.safetensors"), Path("models/discriminator.safetensors")
 REPORTS, PRESETS = Path("reports"), Path("presets")
 METRICS, NEIGHBOURS = REPORTS / "metrics.json", REPORTS / "neighbours.png"
+LOSSES, DISTANCES, REPORT = REPORTS / "losses.csv", REPORTS / "distances.csv", REPORTS / "report.html"

@@ -12,6 +12,7 @@ import pandas as pd
 from dcgan.metrics.names import FID, FRECHET_DISTANCE
 from dcgan.system.errors import UserError
 from dcgan.tracking.measured import FINISHED, Measured
+from dcgan.tracking.metric_groups import plain
 
 CONFIDENCE = 0.95
 Best = Literal["lowest", "highest"]
@@ -49,12 +50,13 @@ def compare(runs: Sequence[Measured], metric: str | None = None, best: Best | No
 
     Args:
         runs: the runs, oldest first.
-        metric: its name; None: the distance, whichever name it has.
+        metric: its name, with or without its group in MLflow; None: the distance, whichever name it has.
         best: which side of the metric is better; None: as known from its name.
 
     Raises:
         UserError: no run has the metric, or it is not known which side is better.
     """
+    metric = plain(metric) if metric else None
     kept, notes = _finished(runs)
     measured = [run for run in kept if _name(run, metric) in run.metrics]
     wanted = metric or "the distance"

@@ -14,6 +14,7 @@ from typing import Any
 from dcgan.metrics.names import distance_name
 from dcgan.system.files import write_json
 from dcgan.tracking.measured import CODE, SEED, Measured, of_experiment
+from dcgan.tracking.metric_groups import plain_names
 from dcgan.tracking.private import without_login
 from dcgan.tracking.run_folder import EVALUATION, Description
 
@@ -69,7 +70,7 @@ def keep(spool: Path, client: Any, experiment: str, about: Description) -> None:
         return
     runs = [each for each in of_experiment(client, experiment) if each.protocol]
     own = next((each for each in runs if run.info.run_id in each.aliases), None)
-    metric = distance_name(run.data.metrics)
+    metric = distance_name(plain_names(run.data.metrics))
     alike = [each for each in runs if own and each.protocol == own.protocol and metric in each.metrics]
     if own and alike:
         best = min(alike, key=lambda each: each.metrics[metric])

@@ -16,6 +16,7 @@ import yaml
 from dcgan.metrics.names import SETTINGS
 from dcgan.system.errors import UserError
 from dcgan.system.project_files import FACES, METRICS
+from dcgan.tracking.metric_groups import plain_names
 from dcgan.tracking.repository import git
 from dcgan.tracking.run_folder import PROTOCOL
 
@@ -203,7 +204,7 @@ def _of_run(run: Any) -> Measured:
         run.info.status.lower(),
         as_texts(params) | code,
         seed,
-        run.data.metrics,
+        plain_names(run.data.metrics),
         as_texts(asked) | how,
         (run.info.run_id, run.info.run_id[:8]),
     )

@@ -24,6 +24,7 @@ from dcgan.system.files import sha256, significant
 from dcgan.system.project_files import DOWNLOADS, FOLDER, GENERATOR, LINKS, METRICS
 from dcgan.tracking.connection import EXPERIMENT, connect
 from dcgan.tracking.experiments import Result, resolve, result_of
+from dcgan.tracking.metric_groups import plain_names
 from dcgan.tracking.private import hidden
 from dcgan.tracking.repository import git, patch_name
 from dcgan.tracking.run_folder import DVC_BASELINE, EVALUATION, GENERATOR_SHA256, TRAINED_IN
@@ -143,7 +144,7 @@ def compare(wanted: Plan) -> None:
     Raises:
         UserError: the generator or the distance is different.
     """
-    tags, expected = wanted.run.data.tags, wanted.run.data.metrics
+    tags, expected = wanted.run.data.tags, plain_names(wanted.run.data.metrics)
     digest = sha256(wanted.folder / GENERATOR)
     if digest != tags[GENERATOR_SHA256]:
         names = ("processor", "device", "instructions", "precision", "torch")

@@ -33,6 +33,7 @@ MODEL = "generator.safetensors"  # logged as MLflow models
 FINGERPRINT, GENERATOR_SHA256, EVALUATION = "fingerprint", "generator_sha256", "evaluation"
 TRAINED_IN = "trained_in"  # tag of an evaluation's run: id of the training's run
 PROTOCOL = "protocol"  # tag of an evaluation's run: JSON of `measured.protocol`
+UNEVALUATED = "Not evaluated yet."  # in the description of such a run
 RESTORED = "restored"  # tag of a run that was not logged while it was computed
 DVC_EXPERIMENT, DVC_BASELINE = "dvc_experiment", "dvc_baseline"
 Point = tuple[int, int, dict[str, float]]  # milliseconds since 1970, step, values
@@ -56,6 +57,7 @@ class Description:
     started: int = field(default_factory=lambda: now())  # milliseconds since 1970
     restored: dict[int, dict[str, float]] = field(default_factory=dict)  # curves by step, for a run without a training
     tags: dict[str, str] = field(default_factory=dict)
+    note: str = ""  # the run's description in Markdown, see `Store._describe`
     dataset: dict[str, str] = field(default_factory=dict)  # MLflow's: name, digest, and JSON of source and profile
     registered: dict[str, Any] = field(default_factory=dict)  # arguments of `registry.register`
     status: str = "RUNNING"

@@ -18,6 +18,7 @@ import subprocess
 import sys
 import threading
 import time
+import warnings
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -25,6 +26,7 @@ from typing import TYPE_CHECKING
 import filelock
 
 import dcgan
+from dcgan.system.progress import log_above_the_bar
 from dcgan.system.python_path import python_path
 from dcgan.tracking.private import hidden
 from dcgan.tracking.run_folder import (
@@ -173,7 +175,8 @@ def _keep_evaluated(store: Store, spool: Path, folder: Path) -> None:
 
 
 def main() -> None:
-    logging.basicConfig(level=logging.WARNING, format="%(levelname)s: %(message)s")
+    log_above_the_bar()
+    warnings.simplefilter("ignore")  # of libraries, which tell a user nothing
     # Slurm sends signals to all processes of a step. They are for the stage, which reports how the run ended.
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, signal.SIG_IGN)

@@ -24,15 +24,15 @@ from mlflow.entities import (
 )
 from mlflow.exceptions import MlflowException
 from mlflow.utils.file_utils import local_file_uri_to_path
-from mlflow.utils.mlflow_tags import MLFLOW_LOGGED_IMAGES
-from PIL import Image
+from mlflow.utils.mlflow_tags import MLFLOW_LOGGED_IMAGES, MLFLOW_RUN_NOTE
 
 from dcgan.system.errors import UserError
 from dcgan.system.files import sha256
-from dcgan.tracking import models, registry, run_folder
+from dcgan.tracking import grids, models, registry, run_folder
 from dcgan.tracking.clones import Clones
 from dcgan.tracking.connection import EXPERIMENT, connect, own_files
 from dcgan.tracking.experiments import is_listed
+from dcgan.tracking.metric_groups import grouped
 from dcgan.tracking.private import hidden
 from dcgan.tracking.run_folder import (
     DVC_BASELINE,
@@ -41,6 +41,7 @@ from dcgan.tracking.run_folder import (
     GENERATOR_SHA256,
     RESTORED,
     TRAINED_IN,
+    UNEVALUATED,
     Description,
     Point,
     files,
@@ -48,8 +49,6 @@ from dcgan.tracking.run_folder import (
 
 logger = logging.getLogger(__name__)
 
-_GRIDS = "fixed_latents"  # MLflow's key of the series of grids
-_SUFFIXES = (".png", "+compressed.webp")  # of the two files that MLflow writes for each grid
 _BATCH = 1000  # metrics per request, MLflow's limit
 _TEXT = 6000  # characters of a parameter, MLflow's limit
 # Error codes of requests that a store would refuse again. Requests with other codes may succeed later, such as a failed
@@ -66,7 +65,7 @@ class _Known:
 
     run_id: str
     points: dict[str, set[tuple[int, int | None]]] = field(default_factory=dict)  # by metric, see `_point_id`
-    grids: dict[int, str | None] | None = None  # see `_grids`; None: not fetched yet
+    grids: dict[int, str | None] | None = None  # see `grids.logged`; None: not fetched yet
 
 
 @dataclass
@@ -160,7 +159,7 @@ class Store:
                 yield name, start, partial(self._points, known, points)
         for name, file in files(folder / run_folder.GRIDS):
             yield "grids", name, partial(self._grid, known, int(name), file)
-            if over:  # MLflow sets this tag last for each grid
+            if over:  # of a sender that was killed before it set it
                 yield "grids", "tag", partial(self.client.set_tag, known.run_id, MLFLOW_LOGGED_IMAGES, True)
         for name, file in files(folder / run_folder.ARTIFACTS):
             yield name, file.stat().st_mtime_ns, partial(self._artifact, known, name, file)
@@ -170,6 +169,8 @@ class Store:
             yield "models", None, partial(self._models, known, folder / run_folder.MODEL)
         if about.tags:
             yield "tags", str(about.tags), partial(self._tags, known, about)
+        if about.note:
+            yield "description", about.note, partial(self._describe, known, about)
         if about.registered:
             yield "registered model", None, partial(self._register, known, about)
         if over:
@@ -244,7 +245,8 @@ class Store:
         """Logs the points that the run lacks; a point that MLflow refuses does not affect the others."""
         new = []
         for at, step, values in points:
-            for key, value in values.items():
+            for name, value in values.items():
+                key = grouped(name)
                 if key not in known.points:
                     history = self.client.get_metric_history(known.run_id, key)
                     known.points[key] = {_point_id(key, point.step, point.timestamp) for point in history}
@@ -270,32 +272,13 @@ class Store:
 
     def _grid(self, known: _Known, step: int, file: Path) -> None:
         if known.grids is None:
-            known.grids = self._grids(known.run_id)
+            known.grids = grids.logged(self.client, known.run_id)
         unfinished = known.grids.get(step, "")
         if unfinished is None:
             return
-        try:
-            with Image.open(file) as opened:
-                image = opened.copy()
-        except (OSError, SyntaxError) as error:
-            raise ValueError(f"the picture is damaged: {error}") from None
-        if unfinished:
-            for suffix in _SUFFIXES:
-                self.client.log_image(known.run_id, image, artifact_file=unfinished + suffix)
-        else:
-            self.client.log_image(known.run_id, image, key=_GRIDS, step=step, synchronous=True)
+        grids.log(self.client, known.run_id, step, file, unfinished)
+        self.client.set_tag(known.run_id, MLFLOW_LOGGED_IMAGES, True)
         known.grids[step] = None
-
-    def _grids(self, run_id: str) -> dict[int, str | None]:
-        """The run's grids by step: None if complete, or the name of one that lacks a file since a sender was killed."""
-        grids: dict[int, str | None] = {}
-        sizes = {item.path: item.file_size for item in self.client.list_artifacts(run_id, "images")}
-        for path in sizes:
-            name = path.removesuffix(_SUFFIXES[1]).removesuffix(_SUFFIXES[0])
-            if name.startswith(f"images/{_GRIDS}+step+"):
-                whole = all(sizes.get(name + suffix) for suffix in _SUFFIXES)
-                grids[int(name.split("+")[2])] = None if whole else name
-        return grids
 
     def _artifact(self, known: _Known, name: str, file: Path) -> None:
         self.client.log_artifact(known.run_id, str(file), str(Path(name).parent) if "/" in name else None)
@@ -322,6 +305,18 @@ class Store:
                 logged.add(model.name)
         missing = [name for name in models.NAMES if name not in logged]
         models.log(known.run_id, generator, missing, {GENERATOR_SHA256: digest})
+
+    def _describe(self, known: _Known, about: Description) -> None:
+        """Writes the description, unless the run has one that is not that of a run before its evaluation.
+
+        Somebody may have written there. The words {run} and {pictures_of} become the ids of the run, and of the run
+        that has the pictures of its generator.
+        """
+        tags = self.client.get_run(known.run_id).data.tags
+        if UNEVALUATED in tags.get(MLFLOW_RUN_NOTE, UNEVALUATED):
+            pictures_of = tags.get(TRAINED_IN, known.run_id)
+            note = about.note.replace("{run}", known.run_id).replace("{pictures_of}", pictures_of)
+            self.client.set_tag(known.run_id, MLFLOW_RUN_NOTE, note)
 
     def _register(self, known: _Known, about: Description) -> None:
         run = self.client.get_run(known.run_id)
