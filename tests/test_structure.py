@@ -29,6 +29,7 @@ ORDER: list[tuple[str, ...]] = [
     ("data", "networks"),
     ("sampling",),
     ("training", "metrics"),
+    ("exploring",),
     ("tracking", "report"),
     ("commands",),
     ("__main__", "pipeline/support"),

@@ -7,5 +7,7 @@ RAW, FACES, INVENTORY = Path("data/raw"), Path("data/faces"), Path("data/folder.
 LINK, LINKS = Path("data/link.json"), Path("data/links")
 REFERENCE, WEIGHTS = Path("data/reference"), Path("data/weights")
 GENERATOR, DISCRIMINATOR = Path("models/generator.safetensors"), Path("models/discriminator.safetensors")
+DIRECTIONS = Path("models/directions.safetensors")
 REPORTS, PRESETS = Path("reports"), Path("presets")
 METRICS, NEIGHBOURS = REPORTS / "metrics.json", REPORTS / "neighbours.png"
+ATTRIBUTES = REPORTS / "attributes.json"
