@@ -29,7 +29,7 @@ ORDER: list[tuple[str, ...]] = [
     ("data", "networks"),
     ("sampling",),
     ("training", "metrics"),
-    ("tracking", "report"),
+    ("tracking", "report", "exploring"),
     ("commands",),
     ("__main__", "pipeline/support"),
     ("pipeline",),
