@@ -7,11 +7,11 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from dcgan.exploring.directions import deviation
+from dcgan.exploring.directions import deviation, scaled
 from dcgan.networks import Settings
 
 _NOISE = 0.25  # half the width of the uniform noise around the result, as in the paper
-_FACES = 3  # whose latents are averaged for a term, as in the paper: the sum is then as long as a drawn latent
+_LEAST = 3  # faces whose latents are averaged for a term, as many as in the paper
 
 
 class Sum(NamedTuple):
@@ -28,7 +28,8 @@ def add(
 ) -> Sum | None:
     """Returns the sum of the first pair of attributes for which there are faces enough; None if there is none.
 
-    Each term is the mean of the first three latents of its kind: nobody has chosen them.
+    Each term is the mean of all latents of its kind, at the length of a drawn latent, as is the result. (The paper
+    averages three that were chosen by eye.)
 
     Args:
         latents: (N, nz).
@@ -39,11 +40,11 @@ def add(
         for first in preferred[:place]:
             a, b = present[:, first], present[:, second]
             groups = a & ~b, ~a & ~b, b & ~a
-            if min(int(group.sum()) for group in groups) >= _FACES:
-                means = torch.stack([latents[group][:_FACES].mean(dim=0) for group in groups])
-                middle = means[0] - means[1] + means[2]
+            if min(int(group.sum()) for group in groups) >= _LEAST:
+                terms = scaled(settings, torch.stack([latents[group].mean(dim=0) for group in groups]))
+                middle = scaled(settings, (terms[0] - terms[1] + terms[2])[None])
                 noise = torch.rand(9, settings.nz, generator=random) * 2 - 1
                 noise[4] = 0
                 results = middle + _NOISE * deviation(settings) * noise.to(middle.device)
-                return Sum(first, second, means, results)
+                return Sum(first, second, terms, results)
     return None

@@ -48,6 +48,12 @@ def placed(settings: Settings, latents: Tensor, direction: Tensor, position: flo
     return there.clamp(-1, 1) if settings.latent == "uniform" else there
 
 
+def scaled(settings: Settings, latents: Tensor) -> Tensor:
+    """Returns sums or means of latents (N, nz) at the length of a drawn latent, and in [-1, 1] if uniform."""
+    there = torch.nn.functional.normalize(latents) * deviation(settings) * math.sqrt(settings.nz)
+    return there.clamp(-1, 1) if settings.latent == "uniform" else there
+
+
 def _kept(settings: Settings, there: Tensor, latents: Tensor) -> Tensor:
     if settings.latent == "uniform":
         return there.clamp(-1, 1)
