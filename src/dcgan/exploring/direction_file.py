@@ -24,7 +24,7 @@ def save(path: Path, directions: Directions, generator_sha256: str) -> None:
     """Writes the directions of the generator whose file has this hash."""
     metadata = {"dcgan": json.dumps({"names": directions.names, "generator_sha256": generator_sha256})}
     tensors = {"attributes": directions.attributes, "principal": directions.principal}
-    path.write_bytes(safetensors.save({name: t.cpu().contiguous() for name, t in tensors.items()}, metadata))
+    path.write_bytes(safetensors.save({name: t.cpu().clone() for name, t in tensors.items()}, metadata))
 
 
 def load(path: Path, generator_sha256: str) -> Directions | None:
