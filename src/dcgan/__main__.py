@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from dcgan import params
-from dcgan.commands import compare, data, distance, importing, ui
+from dcgan.commands import compare, data, distance, export, importing, ui
 from dcgan.commands.common import add_command as _add
 from dcgan.commands.common import project_root as _project_root
 from dcgan.system.errors import UserError, about_disk
@@ -55,7 +55,7 @@ def parser() -> argparse.ArgumentParser:
     parser.add_argument("--version", action="version", version=f"dcgan {importlib.metadata.version('dcgan')}")
     commands = parser.add_subparsers(required=True, metavar="COMMAND", dest="command")
     own = _add_settings, data.add, _add_pictures, _add_runs, compare.add, ui.add, distance.add, _add_clean
-    for add in (*own, importing.add):
+    for add in (*own, importing.add, export.add):
         add(commands)
     return parser
 
