@@ -3,7 +3,8 @@
     dvc repro train
     python benchmarks/projection.py
 
-For each picture, the mean absolute error in levels of 0..255 and the seconds that the projection took.
+For each picture, the mean absolute error in levels of 0..255, the seconds that the projection took, and those of
+processor time, which other programs on the machine do not change much.
 """
 
 from __future__ import annotations
@@ -23,13 +24,14 @@ from dcgan.system.project_files import FACES, GENERATOR
 
 
 def measure(generator: networks.Generator, what: str, pictures: images.Pixels, first_layer: bool) -> None:
-    errors, seconds = [], []
+    errors, seconds, busy = [], [], []
     for picture in pictures:
-        start = time.perf_counter()
+        start, processor = time.perf_counter(), time.process_time()
         errors.append(project(generator, picture, first_layer=first_layer).error)
         seconds.append(time.perf_counter() - start)
+        busy.append(time.process_time() - processor)
     print(f"{what}, first layer {'free' if first_layer else 'from the latent'}: {len(errors)} pictures")
-    for name, values in (("error", errors), ("seconds", seconds)):
+    for name, values in (("error", errors), ("seconds", seconds), ("processor seconds", busy)):
         print(f"  {name}: mean {np.mean(values):.2f}, median {np.median(values):.2f}, largest {np.max(values):.2f}")
     print("  errors: " + " ".join(f"{error:.2f}" for error in errors), flush=True)
 

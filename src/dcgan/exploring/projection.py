@@ -176,8 +176,10 @@ class _Search:
     def _jacobian(self) -> Tensor:
         """Returns the derivatives (nz, H * W * C) of the picture by the latent."""
 
+        first, rest = _halves(self.generator)  # `vmap` cannot do what a linear generator does between them for speed
+
         def along(direction: Tensor) -> Tensor:
-            return jvp(self._residuals, (self.latent,), (direction[None],))[1]
+            return jvp(lambda latent: rest(first(latent)), (self.latent,), (direction[None],))[1].flatten()
 
         directions = torch.eye(self.latent.shape[1], device=self.latent.device)
         return torch.cat([vmap(along)(block) for block in directions.split(_BLOCK)])
