@@ -63,7 +63,7 @@ format: $(INSTALLED) ## Format the code
 ui: $(INSTALLED) ## Browse the runs in MLflow's UI on http://127.0.0.1:5000 (PORT=5001 for another port)
 	@exec $(BIN)/python -m dcgan ui --port $(or $(PORT),5000)
 
-explore: $(EXPLORER) ## Play with the generator on a page on http://127.0.0.1:2718 (PORT=..., MODEL=file or name@alias)
+explore: $(EXPLORER) ## Play with the generator on a page on http://127.0.0.1:2718 (PORT=..., MODEL=file or models:/NAME@ALIAS)
 	@exec $(BIN)/python -m dcgan explore --port $(or $(PORT),2718) $(if $(MODEL),--model $(MODEL))
 
 $(EXPLORER): $(INSTALLED)

@@ -30,6 +30,7 @@ ORDER: list[tuple[str, ...]] = [
     ("sampling",),
     ("training", "metrics"),
     ("tracking", "report", "exploring"),
+    ("sharing",),
     ("commands",),
     ("__main__", "pipeline/support"),
     ("pipeline",),

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from dcgan import params
-from dcgan.commands import compare, data, distance, explore, importing, ui
+from dcgan.commands import compare, data, distance, explore, export, importing, ui
 from dcgan.commands.common import add_command as _add
 from dcgan.commands.common import project_root as _project_root
 from dcgan.system.errors import UserError, about_disk
@@ -57,7 +57,7 @@ def parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(required=True, metavar="COMMAND", dest="command")
     explorer = partial(explore.add, seed=_seed)
     own = _add_settings, data.add, _add_pictures, _add_runs, compare.add, ui.add, explorer, distance.add, _add_clean
-    for add in (*own, importing.add):
+    for add in (*own, importing.add, export.add):
         add(commands)
     return parser
 

@@ -185,7 +185,7 @@ def test_it_listens_on_this_machine_alone(address: str) -> None:
     [
         (["--model", "none.safetensors"], "none.safetensors: there is no such file"),
         (["--model", "params.yaml"], "it does not hold a network that this project saved"),
-        (["--model", "dcgan-none@champion"], "dcgan-none@champion: there is no such registered model"),
+        (["--model", "models:/none@champion"], "models:/none@champion: the store has no such generator"),
         (["--port", "70000"], "port 70000: it is in use, or not allowed"),
     ],
 )

@@ -23,8 +23,9 @@ from dcgan.networks import Generator
 from dcgan.sampling import draw_latents, random_state, to_levels
 from dcgan.system.errors import UserError
 
-CANDIDATES, STARTS = 512, 4  # random latents, and how many of the nearest are tried
+CANDIDATES, STARTS = 512, 4  # random latents, and how many of the nearest are tried at most
 FIRST_STEPS, STEPS = 5, 25  # of each start, and at most of the best one after that
+NEAR = 6.0  # levels; a start that is as near after its first steps makes the others needless
 FIRST_LAYER_STEPS = 100
 _BLOCK = 32  # candidates, and columns of the Jacobian, that are computed at a time
 _COARSE = 8  # pixels a side of the picture in which candidates are compared
@@ -81,9 +82,12 @@ def project(
     device = next(generator.parameters()).device
     target = torch.tensor(picture, device=device).permute(2, 0, 1)[None] / _LEVELS - 1
     with torch.no_grad():
-        searches = [_Search(generator, target, start) for start in _starts(generator, target, seed)]
-        for search in searches:
-            search.run(FIRST_STEPS, steps)
+        searches: list[_Search] = []
+        for start in _starts(generator, target, seed):
+            searches.append(_Search(generator, target, start))
+            searches[-1].run(FIRST_STEPS, steps)
+            if searches[-1].error < NEAR:
+                break
         best = min(searches, key=lambda search: search.loss)
         best.run(STEPS, steps)
         found = generator(best.latent)
@@ -138,6 +142,11 @@ class _Search:
                 self.ended = not self._step()
                 steps.step()
 
+    @property
+    def error(self) -> float:
+        """The mean absolute difference, in levels."""
+        return self.residuals.abs().mean().item() * _LEVELS
+
     def _residuals(self, latent: Tensor) -> Tensor:
         return (self.generator(latent) - self.target).flatten()
 
@@ -167,8 +176,10 @@ class _Search:
     def _jacobian(self) -> Tensor:
         """Returns the derivatives (nz, H * W * C) of the picture by the latent."""
 
+        first, rest = _halves(self.generator)  # `vmap` cannot do what a linear generator does between them for speed
+
         def along(direction: Tensor) -> Tensor:
-            return jvp(self._residuals, (self.latent,), (direction[None],))[1]
+            return jvp(lambda latent: rest(first(latent)), (self.latent,), (direction[None],))[1].flatten()
 
         directions = torch.eye(self.latent.shape[1], device=self.latent.device)
         return torch.cat([vmap(along)(block) for block in directions.split(_BLOCK)])

@@ -1,36 +1,55 @@
-"""The file of a generator in MLflow's model registry, by the alias of a version."""
+"""The generator's file of a registered model, such as models:/dcgan-avatars@champion."""
 
 from __future__ import annotations
 
+import os
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
-
-from mlflow.exceptions import MlflowException
+from typing import TYPE_CHECKING
 
 from dcgan.system.errors import UserError
-from dcgan.tracking.connection import connect
-from dcgan.tracking.run_folder import MODEL
+
+if TYPE_CHECKING:
+    from mlflow.entities import Run
+
+SCHEME = "models:/"
 
 
-def generator_file(root: Path, name: str) -> Path:
-    """Returns the generator's safetensors file of NAME@ALIAS, fetched if the store is elsewhere.
+@contextmanager
+def downloaded(root: Path, model: str) -> Iterator[tuple[Path, Run]]:
+    """Yields the file of a registered model, which is removed afterwards, and the run in which it was measured.
 
     Args:
-        root: root of the main project.
+        root: the project's folder; MLFLOW_TRACKING_URI names another store than its own.
+        model: `models:/NAME@ALIAS` or `models:/NAME/VERSION`.
 
     Raises:
-        UserError: the registry has no such version, or its files cannot be had.
+        UserError: the store has no such model.
     """
-    from mlflow.artifacts import download_artifacts
+    import mlflow  # here, since it takes seconds
+    from mlflow.exceptions import MlflowException
 
-    connect(root)
-    try:
-        folder = Path(download_artifacts(f"models:/{name.removeprefix('models:/')}"))
-    except (MlflowException, OSError) as error:
-        reason = str(error).splitlines()[0].rstrip(".")
-        raise UserError(
-            f"{name}: there is no such registered model ({reason}); `make ui` lists those there are."
-        ) from None
-    found = sorted(folder.rglob(MODEL))
-    if not found:
-        raise UserError(f"{name}: it holds no {MODEL}; give a model that this project registered.")
-    return found[0]
+    from dcgan.tracking.connection import connect
+
+    client, _ = connect(root)
+    name, at, alias = model.removeprefix(SCHEME).partition("@")
+    name, _, number = (name, "", "") if at else name.partition("/")
+    bars = os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
+    with tempfile.TemporaryDirectory() as folder:
+        try:
+            number = client.get_model_version_by_alias(name, alias).version if at else number
+            version = client.get_model_version(name, number)
+            files = mlflow.artifacts.download_artifacts(f"{SCHEME}{name}/{number}", dst_path=folder)
+            run = client.get_run(version.run_id)
+            file = next(Path(files).rglob("generator.safetensors"))
+        except (MlflowException, StopIteration):
+            known = ", ".join(sorted(each.name for each in client.search_registered_models())) or "none"
+            raise UserError(
+                f"{model}: the store has no such generator; give models:/NAME@ALIAS or models:/NAME/VERSION of a "
+                f"registered model (here: {known})."
+            ) from None
+        finally:
+            os.environ["MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR"] = bars
+        yield file, run
