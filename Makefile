@@ -6,11 +6,11 @@ endif
 
 VENV ?= .venv
 PYTHON ?= python3
-PORT ?= 5000
 BIN := $(abspath $(VENV))/bin
 PIP = $(BIN)/python -m pip install --disable-pip-version-check --quiet --no-compile $(PIP_OPTIONS)
 # A checksum, so that the environment is rebuilt when these files change, whatever their modification times.
 INSTALLED := $(VENV)/.installed-$(shell cat requirements.txt pyproject.toml | cksum | cut -d' ' -f1)
+EXPLORER := $(INSTALLED)-explorer-$(shell cksum <requirements-explore.txt | cut -d' ' -f1)
 export PATH := $(BIN):$(PATH)
 # Use the code of this folder, even if another version is installed.
 export PYTHONPATH := $(CURDIR)/src
@@ -20,7 +20,7 @@ export DO_NOT_TRACK := true
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
-.PHONY: help install repro test test-long test-cluster lint format exps ui bench gpu
+.PHONY: help install repro test test-long test-cluster lint format exps ui explore bench gpu
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' Makefile
@@ -68,7 +68,14 @@ exps: $(INSTALLED) ## The experiments, the best first, with the ten columns that
 		--sort-by $$(grep -q '"fid":' reports/metrics.json 2>/dev/null && echo fid || echo frechet_distance)
 
 ui: $(INSTALLED) ## Browse the runs in MLflow's UI on http://127.0.0.1:5000 (PORT=5001 for another port)
-	@exec $(BIN)/python -m dcgan ui --port $(PORT)
+	@exec $(BIN)/python -m dcgan ui --port $(or $(PORT),5000)
+
+explore: $(EXPLORER) ## Play with the generator on a page on http://127.0.0.1:2718 (PORT=..., MODEL=file or models:/NAME@ALIAS)
+	@exec $(BIN)/python -m dcgan explore --port $(or $(PORT),2718) $(if $(MODEL),--model $(MODEL))
+
+$(EXPLORER): $(INSTALLED)
+	$(PIP) --no-deps -r requirements-explore.txt
+	@touch $@
 
 bench: $(INSTALLED) ## Measure the speed of a training step, the crop and the evaluation, and the cost of tracking
 	@$(BIN)/python benchmarks/training_speed.py

@@ -31,6 +31,7 @@ COMMANDS = (
     "distance",
     "clean",
     "import",
+    "export",
 )
 
 

@@ -9,11 +9,12 @@ import os
 import subprocess
 import sys
 import textwrap
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from dcgan import params
-from dcgan.commands import compare, data, distance, importing, ui
+from dcgan.commands import compare, data, distance, explore, export, importing, ui
 from dcgan.commands.common import add_command as _add
 from dcgan.commands.common import project_root as _project_root
 from dcgan.system.errors import UserError, about_disk
@@ -54,8 +55,9 @@ def parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--version", action="version", version=f"dcgan {importlib.metadata.version('dcgan')}")
     commands = parser.add_subparsers(required=True, metavar="COMMAND", dest="command")
-    own = _add_settings, data.add, _add_pictures, _add_runs, compare.add, ui.add, distance.add, _add_clean
-    for add in (*own, importing.add):
+    explorer = partial(explore.add, seed=_seed)
+    own = _add_settings, data.add, _add_pictures, _add_runs, compare.add, ui.add, explorer, distance.add, _add_clean
+    for add in (*own, importing.add, export.add):
         add(commands)
     return parser
 
@@ -186,6 +188,10 @@ def _add_clean(commands: Any) -> None:
     )
 
 
+def _seed(root: Path) -> int:
+    return params.load(root / "params.yaml").seed
+
+
 def _check(options: argparse.Namespace) -> None:
     params.load(_project_root() / "params.yaml")
     _run_script("check")
@@ -212,7 +218,7 @@ def _generate(options: argparse.Namespace) -> None:
     model = options.model or _project_root() / GENERATOR
     if not model.is_file():
         raise UserError(f"{model}: there is no such file; train a generator with `dvc repro`, or give --model.")
-    seed = params.load(_project_root() / "params.yaml").seed if options.seed is None else options.seed
+    seed = _seed(_project_root()) if options.seed is None else options.seed
     hardware.prepare()
     generator = networks.load_generator(model).to(hardware.default_device())
     folders.write_folder(options.out, sampling.generated(generator, seed), options.count, "generating")

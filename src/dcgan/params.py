@@ -143,6 +143,10 @@ class SampleParams(Section):
     seed: int = Field(ge=0, lt=2**32)
 
 
+class AttributesParams(Section):
+    seed: int = Field(ge=0, lt=2**32)
+
+
 class WeightsParams(Section):
     fid_network: FidNetwork = Field(description="feature network of the Frechet distance")
 

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import argparse
+import socket
 import textwrap
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from dcgan.system.errors import UserError
+
+HOST = "127.0.0.1"  # of all pages
 
 
 def add_command(
@@ -51,3 +54,22 @@ def project_root() -> Path:
                 )
             return folder
     raise UserError(f"{here}: it is not inside this project; change into the project's folder first.")
+
+
+def check_port(port: int, command: str, other: int) -> None:
+    """Raises UserError if the port cannot be listened on, before imports that take seconds.
+
+    Args:
+        command: of `dcgan` and of make, which serves on the port.
+        other: a port to propose, if the next one is none.
+    """
+    try:
+        with socket.socket() as trial:
+            trial.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            trial.bind((HOST, port))
+    except (OSError, OverflowError):
+        other = port + 1 if 1024 <= port < 65_535 else other
+        raise UserError(
+            f"port {port}: it is in use, or not allowed; give another, for example `make {command} PORT={other}` or "
+            f"`dcgan {command} --port {other}`."
+        ) from None

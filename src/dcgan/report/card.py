@@ -7,48 +7,77 @@ from typing import Any
 
 from dcgan.metrics.names import FID, distance_name
 
+LIMITATIONS = (
+    "The generator reproduces its training data, including the biases. The licence of the data restricts the use of "
+    "the generated pictures."
+)
+
 
 def render(metrics: Mapping[str, Any], data: Mapping[str, Any], params: Mapping[str, Any]) -> str:
-    """Renders the model card as Markdown.
+    """Renders the model card as Markdown, for the model registry.
 
     Args:
         metrics: contents of reports/metrics.json.
         data: the data card, contents of reports/data.json.
         params: all parameters that determine the generator.
     """
+    side = metrics["image_size"]
+    lines = [
+        f"# DCGAN, {side}x{side}, {params['dataset']}",
+        f"Generates {side}x{side} pictures from latents of {params['nz']} numbers with a {params['latent']} "
+        f"distribution. {training(params)}",
+        "## Data",
+        f"{origin(data)}, trained on the split `{params['train_split']}`. Licence: {data['source']['licence']}.",
+        "## Evaluation results",
+        *results(metrics),
+        "## Usage",
+        'To generate pictures from given latents: `{"inputs": [[...], ...]}`. To generate the same pictures as '
+        '`python -m dcgan generate --seed 7 --count 16`: `{"inputs": [[]], "params": {"seed": 7, "count": 16}}`.',
+        "## Limitations",
+        LIMITATIONS,
+    ]
+    return "\n\n".join(lines)
+
+
+def training(params: Mapping[str, Any]) -> str:
+    """A sentence about the training."""
+    return (
+        f"Training: `{params['architecture']}` networks, loss `{params['loss']}`, {params['epochs']} epochs, seed "
+        f"{params['seed']}."
+    )
+
+
+def origin(data: Mapping[str, Any]) -> str:
+    """What the pictures are, and how many."""
+    return f"{data['source']['name']}; {sum(data['faces'].values())} pictures"
+
+
+def label(metrics: Mapping[str, Any]) -> str:
+    """The name of the distance, with its network unless it is FID."""
+    return "FID" if distance_name(metrics) == FID else f"Frechet distance with {metrics['network']} (not FID)"
+
+
+def results(metrics: Mapping[str, Any]) -> list[str]:
+    """Paragraphs about what was measured: the distance beside others, the scores, the search for copies."""
     name = distance_name(metrics)
-    label = "FID" if name == FID else f"Frechet distance with {metrics['network']} (not FID)"
-    source, side = data["source"], metrics["image_size"]
     beside = {
-        "untrained generator": metrics[f"{name}_untrained"],
-        "grey pictures": metrics[f"{name}_grey"],
+        "untrained generator": metrics.get(f"{name}_untrained"),
+        "grey pictures": metrics.get(f"{name}_grey"),
         f"{metrics['floor_count']} real {metrics['floor_split']} pictures": metrics.get(f"{name}_floor"),
     }
     if metrics["floor_count"] != metrics["samples"]:
         beside[f"{metrics['floor_count']} generated pictures"] = metrics.get(f"{name}_at_floor_count")
     compared = ", ".join(f"{what} {value:g}" for what, value in beside.items() if value is not None)
-    lines = [
-        f"# DCGAN, {side}x{side}, {params['dataset']}",
-        f"Generates {side}x{side} pictures from latents of {params['nz']} numbers with a {params['latent']} "
-        f"distribution. Training: `{params['architecture']}` networks, loss `{params['loss']}`, "
-        f"{params['epochs']} epochs, seed {params['seed']}.",
-        "## Data",
-        f"{source['name']}; {sum(data['faces'].values())} pictures, trained on the split `{params['train_split']}`. "
-        f"Licence: {source['licence']}.",
-        "## Evaluation results",
-        f"{label}: **{metrics[name]:g}**, between {metrics['samples']} generated pictures and the "
+    distance = (
+        f"{label(metrics)}: **{metrics[name]:g}**, between {metrics['samples']} generated pictures and the "
         f"{metrics['reference_count']} real pictures of the split `{metrics['reference_split']}`. "
-        f"For comparison: {compared}.",
-        _scores(metrics),
-        f"Search for copies of training pictures: {metrics['copies_verdict']}." if metrics["copies_verdict"] else "",
-        "## Usage",
-        'To generate pictures from given latents: `{"inputs": [[...], ...]}`. To generate the same pictures as '
-        '`python -m dcgan generate --seed 7 --count 16`: `{"inputs": [[]], "params": {"seed": 7, "count": 16}}`.',
-        "## Limitations",
-        "The generator reproduces its training data, including the biases. The licence of the data restricts the use "
-        "of the generated pictures.",
-    ]
-    return "\n\n".join(line for line in lines if line)
+        f"For comparison: {compared}."
+        if name in metrics
+        else ""
+    )
+    copies = metrics.get("copies_verdict")
+    searched = f"Search for copies of training pictures: {copies}." if copies else ""
+    return [text for text in (distance, _scores(metrics), searched) if text]
 
 
 def _scores(metrics: Mapping[str, Any]) -> str:
