@@ -92,7 +92,7 @@ def test_the_lines_that_load_a_generator_do(tmp_path: Path, monkeypatch: pytest.
 def test_every_preset_and_target_is_described() -> None:
     for preset in params.preset_names(ROOT / "presets"):
         assert f"| `{preset}` |" in README
-    for target in ("repro", "test", "test-long", "lint", "exps", "ui", "bench", "help"):
+    for target in ("repro", "test", "test-long", "lint", "exps", "ui", "explore", "bench", "help"):
         assert f"make {target}" in README
 
 

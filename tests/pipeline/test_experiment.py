@@ -25,7 +25,7 @@ def experiment(reproduced: Project, tmp_path_factory: pytest.TempPathFactory) ->
     changes = ("-S", "lr=1e-5", "-S", "distance_kimg=0.016", "-S", "keep=best")
     result = project.run("dvc", "exp", "run", *changes, PYTHONPATH=other_system(project.env["PYTHONPATH"]))
     assert result.returncode == 0 and "Cannot " not in result.stdout, result.stdout
-    assert ran(result.stdout) == ["train", "sample", "evaluate", "report"]
+    assert ran(result.stdout) == ["train", "sample", "attributes", "evaluate", "report"]
     return project
 
 

@@ -30,7 +30,7 @@ def add(commands: Any, seed: Callable[[Path], int]) -> None:
     explore.add_argument(
         "--model",
         metavar="MODEL",
-        help="a generator.safetensors file, or models:/NAME@ALIAS of a registered one; default: models/generator.safetensors",
+        help="a generator.safetensors file, or models:/NAME@ALIAS in the registry; default: the trained one",
     )
     explore.add_argument("--port", type=int, default=2718, metavar="N", help="port of the page; default: 2718")
 
