@@ -7,7 +7,7 @@ from pathlib import Path
 
 import torch
 
-dependencies = ["torch", "safetensors"]
+dependencies = ["torch", "numpy", "safetensors"]
 
 
 def generator(path: str = "") -> torch.nn.Module:

@@ -3,7 +3,7 @@
 The generator has about a hundred inputs, so that the whole Jacobian is affordable: pictures are matched by
 Levenberg-Marquardt (damped least squares), which finds a generated picture again to the rounding of its levels, where
 gradient descent (Bojanowski et al. 2018, Abdal et al. 2019) stays some levels away. A picture that the generator cannot
-draw is matched better with the output of the first layer free: 16 times as many numbers as channels.
+draw is matched better with the output of the first layer free: thousands of numbers, which no latent need have.
 """
 
 from __future__ import annotations

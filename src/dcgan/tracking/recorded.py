@@ -68,8 +68,8 @@ def in_lock(root: Path, generator: Path) -> Recorded:
     else:
         left_out.append(f"{_DATA}: it is missing or not that of dvc.lock, and is left out; `dvc checkout` restores it.")
     entries = [stages[name].get("params", {}).get("params.yaml", {}) for name in reversed(stages)]
-    known = {key: value for entry in entries for key, value in entry.items()}
-    known |= stages["train"].get("params", {}).get("params.yaml", {})
+    entries.append(stages["train"].get("params", {}).get("params.yaml", {}))
+    known = {key: _number(value) for entry in entries for key, value in entry.items()}
     order = [*yaml.safe_load((root / "params.yaml").read_text())]
     params = {
         key: known[key] for key in sorted(known, key=lambda key: order.index(key) if key in order else len(order))
@@ -104,8 +104,12 @@ def _md5(path: Path) -> str:
 
 
 def _value(text: str) -> Any:
-    """The value of a text in MLflow; numbers such as 1e-05, which YAML 1.1 reads as text, are numbers."""
-    value = yaml.safe_load(text)
+    """The value of a text in MLflow."""
+    return _number(yaml.safe_load(text))
+
+
+def _number(value: Any) -> Any:
+    """A value of YAML; numbers such as 1e-05, which YAML 1.1 reads as text, are numbers."""
     try:
         return float(value) if isinstance(value, str) else value
     except ValueError:
