@@ -40,10 +40,11 @@ def _run(seed: Callable[[Path], int], options: argparse.Namespace) -> None:
     if importlib.util.find_spec("marimo") is None:
         raise UserError("marimo: it is not installed; `make explore` installs it, and opens the page.")
     check_port(options.port, "explore", 2719)
-    name, first_seed = options.model or str(root / GENERATOR), seed(root)
+    name, first_seed = options.model or str(GENERATOR), seed(root)
     os.environ |= {"MARIMO_SKIP_UPDATE_CHECK": "1", "PYTHONPATH": os.pathsep.join(sys.path)}
-    if Path(name).is_file() or ("@" not in name and not name.startswith("models:")):
-        os.execv(sys.executable, _server(root, Path(name), name, first_seed, options.port))
+    file = Path(options.model) if options.model else root / GENERATOR
+    if file.is_file() or not name.startswith("models:"):
+        os.execv(sys.executable, _server(root, file, name, first_seed, options.port))
     from dcgan.tracking.registered import downloaded
 
     with downloaded(root, name) as (model, _), contextlib.suppress(KeyboardInterrupt):

@@ -93,11 +93,11 @@ def _():
 
 @app.cell
 def _(end, explorer, latents, start):
-    path = explorer.walk(latents[start.value], latents[end.value])
-    few = path[:: len(path) // 7][:7].copy()
-    few[-1] = path[-1]
-    strip = ex.sheet(few, 7)
-    animation = mo.download(lambda: ex.gif(ex.enlarged(path)), filename="walk.gif", mimetype="image/gif", label="GIF")
+    ends = latents[start.value], latents[end.value]
+    strip = ex.sheet(explorer.walk(*ends, steps=7), 7)
+    animation = mo.download(
+        lambda: ex.gif(ex.enlarged(explorer.walk(*ends))), filename="walk.gif", mimetype="image/gif", label="GIF"
+    )
     save_strip = mo.download(ex.png(strip), filename="walk.png", mimetype="image/png", label="PNG")
     mo.vstack(
         [
