@@ -13,6 +13,7 @@ import yaml
 
 from dcgan.metrics.names import COUNTS, FID, FRECHET_DISTANCE
 from dcgan.system.project_files import GENERATOR, METRICS, REPORTS
+from dcgan.tracking.metric_groups import plain_names
 from dcgan.tracking.run_folder import PROTOCOL
 
 if TYPE_CHECKING:  # it takes seconds
@@ -84,9 +85,10 @@ def in_run(run: Run, data: Mapping[str, Any]) -> Recorded:
         data: the data card of this project; it is the run's if that trained on data of the same name.
     """
     params = {name: _value(text) for name, text in run.data.params.items()}
-    results = {name: value for name, value in run.data.metrics.items() if name.startswith(_RESULTS)}
+    measured = plain_names(run.data.metrics)
+    results = {name: value for name, value in measured.items() if name.startswith(_RESULTS)}
     protocol = {name: _value(text) for name, text in json.loads(run.data.tags.get(PROTOCOL, "{}")).items()}
-    counts = {name: int(run.data.metrics[name]) for name in COUNTS if name in run.data.metrics}
+    counts = {name: int(measured[name]) for name in COUNTS if name in measured}
     if not protocol or not results:
         return Recorded(params, left_out=(f"{run.info.run_name}: this run has no evaluation; metrics are left out.",))
     same = data.get("source", {}).get("name") == protocol.get("dataset")
