@@ -28,6 +28,7 @@ COMMANDS = (
     "reproduce",
     "compare",
     "ui",
+    "explore",
     "distance",
     "clean",
     "import",

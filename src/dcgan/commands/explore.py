@@ -41,7 +41,7 @@ def _run(seed: Callable[[Path], int], options: argparse.Namespace) -> None:
         raise UserError("marimo: it is not installed; `make explore` installs it, and opens the page.")
     check_port(options.port, "explore", 2719)
     name, first_seed = options.model or str(GENERATOR), seed(root)
-    os.environ |= {"MARIMO_SKIP_UPDATE_CHECK": "1", "PYTHONPATH": os.pathsep.join(sys.path)}
+    os.environ["MARIMO_SKIP_UPDATE_CHECK"] = "1"
     file = Path(options.model) if options.model else root / GENERATOR
     if file.is_file() or not name.startswith("models:"):
         os.execv(sys.executable, _server(root, file, name, first_seed, options.port))

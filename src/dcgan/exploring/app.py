@@ -12,18 +12,11 @@ with app.setup:
     import marimo as mo
     import numpy as np
 
+    from dcgan.data.images import grid
     from dcgan.exploring import explorer as ex
     from dcgan.exploring.projection import project
     from dcgan.system.errors import UserError
     from dcgan.system.project_files import ATTRIBUTES, DIRECTIONS, FACES, REPORTS
-
-
-@app.function
-def shown(picture, alt):
-    """Returns a picture (H, W, C) for the page, its pixels not blurred."""
-    height, width = picture.shape[:2]
-    style = {"image-rendering": "pixelated", "max-width": "100%"}
-    return mo.image(ex.png(picture), alt=alt, width=width, height=height, style=style)
 
 
 @app.cell
@@ -33,25 +26,38 @@ def _():
     explorer = ex.Explorer(Path(options.get("model")), root / DIRECTIONS, root / FACES, root / REPORTS / "data.json")
     file = root / ATTRIBUTES
     scores = json.loads(file.read_text())["attributes"] if explorer.attributes and file.is_file() else {}
-    mo.md(f"# Explorer\n\n{options.get('name')}, {explorer.settings.image_size}x{explorer.settings.image_size} pixels")
-    return explorer, options, scores
+
+    def shown(picture, alt):
+        """A picture (H, W, C) on the page, enlarged by the browser."""
+        style = {"image-rendering": "pixelated", "max-width": "100%", "height": "auto"}
+        return mo.image(ex.png(picture), alt=alt, width=explorer.zoom * picture.shape[1], style=style)
+
+    def saved(make, name, kind):
+        """A button that saves what `make` returns; it is computed only then."""
+        return mo.download(make, filename=f"{name}.{kind}", mimetype=f"image/{kind}", label=kind.upper())
+
+    side = explorer.settings.image_size
+    mo.md(f"# Explorer\n\n{options.get('name')}, {side}x{side} pixels")
+    return explorer, options, saved, scores, shown
 
 
 @app.cell
-def _(explorer, options, scores):
+def _(options):
+    seed = mo.ui.number(0, 2**32 - 1, value=int(options.get("seed")), step=1, label="seed")
+    reset = mo.ui.button(label="Sliders to 0")
+    mo.hstack([seed, reset], justify="start")
+    return reset, seed
+
+
+@app.cell
+def _(explorer, reset, scores):
+    reset  # noqa: B018 - a click makes the sliders anew
+
     def label(name):
         told = scores.get(name, {}).get("balanced_accuracy")
         words = f"{name.replace('_', ' ')} ({told:.2f})" if told else name
         return f'<span style="display: inline-block; width: 13em">{words}</span>'
 
-    seed = mo.ui.number(0, 2**32 - 1, value=int(options.get("seed")), step=1, label="seed")
-    reset = mo.ui.button(label="Sliders to 0")
-    return label, reset, seed
-
-
-@app.cell
-def _(explorer, label, reset):
-    reset  # noqa: B018 - a click makes the sliders anew
     sliders = mo.ui.array(
         [mo.ui.slider(-3, 3, step=0.1, value=0, label=label(name), show_value=True) for name in explorer.names]
     )
@@ -59,15 +65,7 @@ def _(explorer, label, reset):
 
 
 @app.cell
-def _(explorer, seed, sliders):
-    latents = explorer.latents(int(seed.value or 0), sliders.value)
-    faces = explorer.faces(latents)
-    grid = ex.sheet(faces)
-    return faces, grid, latents
-
-
-@app.cell
-def _(explorer, grid, reset, seed, sliders):
+def _(explorer, sliders):
     split = len(explorer.attributes)
     groups = []
     if split:
@@ -75,9 +73,26 @@ def _(explorer, grid, reset, seed, sliders):
         groups += [sliders[number] for number in range(split)]
     groups.append(mo.md("**principal directions** of the first layer"))
     groups += [sliders[number] for number in range(split, len(explorer.names))]
-    save = mo.download(ex.png(grid), filename="faces.png", mimetype="image/png", label="PNG")
-    left = mo.vstack([mo.hstack([seed, reset, save], justify="start"), shown(grid, "16 generated faces")])
-    mo.hstack([left, mo.vstack(groups, gap=0.2)], justify="start", align="start", gap=2)
+    mo.sidebar(mo.vstack(groups, gap=0.2), width="26rem")
+    return
+
+
+@app.cell
+def _(explorer, seed, sliders):
+    latents = explorer.latents(int(seed.value or 0), sliders.value)
+    faces = explorer.faces(latents)
+    return faces, latents
+
+
+@app.cell
+def _(faces, shown):
+    shown(grid(faces, ex.COLUMNS), "16 generated faces")
+    return
+
+
+@app.cell
+def _(faces, saved):
+    saved(lambda: ex.png(grid(faces, ex.COLUMNS)), "faces", "png")
     return
 
 
@@ -92,13 +107,11 @@ def _():
 
 
 @app.cell
-def _(end, explorer, latents, start):
+def _(end, explorer, latents, saved, shown, start):
     ends = latents[start.value], latents[end.value]
-    strip = ex.sheet(explorer.walk(*ends, steps=7), 7)
-    animation = mo.download(
-        lambda: ex.gif(ex.enlarged(explorer.walk(*ends))), filename="walk.gif", mimetype="image/gif", label="GIF"
-    )
-    save_strip = mo.download(ex.png(strip), filename="walk.png", mimetype="image/png", label="PNG")
+    strip = grid(explorer.walk(*ends, steps=7), 7)
+    save_strip = saved(lambda: ex.png(strip), "walk", "png")
+    animation = saved(lambda: ex.gif(explorer.walk(*ends)), "walk", "gif")
     mo.vstack(
         [
             mo.md("## A walk between two faces"),
@@ -110,7 +123,7 @@ def _(end, explorer, latents, start):
 
 
 @app.cell
-def _(explorer, faces, one, search):
+def _(explorer, faces, one, search, shown):
     def near():
         if not search.value:
             return mo.md("The faces of the training set that look most like it; the first search takes longer.")
@@ -120,9 +133,8 @@ def _(explorer, faces, one, search):
             return mo.callout(str(error), kind="warn")
         both = np.concatenate([faces[one.value][None], found])
         told = ", ".join(f"{value:.2f}" for value in apart)
-        return mo.vstack(
-            [shown(ex.sheet(both, len(both)), "a face and its nearest training faces"), mo.md(f"distances: {told}")]
-        )
+        picture = shown(grid(both, len(both)), "a face and its nearest training faces")
+        return mo.vstack([picture, mo.md(f"distances: {told}")])
 
     mo.vstack([mo.md("## Nearest training faces"), mo.hstack([one, search], justify="start"), near()])
     return
@@ -137,7 +149,7 @@ def _():
 
 
 @app.cell
-def _(explorer, first_layer, upload):
+def _(explorer, first_layer, saved, shown, upload):
     def find():
         if not upload.value:
             return mo.md(
@@ -158,10 +170,10 @@ def _(explorer, first_layer, upload):
                     done = now
 
             found = project(explorer.generator, picture, first_layer=first_layer.value, on_step=on_step)
-        both = np.stack([picture, found.picture])
-        save = mo.download(ex.png(ex.sheet(both, 2)), filename="found.png", mimetype="image/png", label="PNG")
+        both = grid(np.stack([picture, found.picture]), 2)
         told = f"mean error {found.error:.1f} of 255 levels, after {found.steps} steps"
-        return mo.vstack([shown(ex.sheet(both, 2), "the picture, and the nearest face found"), mo.md(told), save])
+        picture = shown(both, "the picture, and the nearest face found")
+        return mo.vstack([picture, mo.md(told), saved(lambda: ex.png(both), "found", "png")])
 
     find()
     return

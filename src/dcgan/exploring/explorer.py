@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from dcgan.data import decoding
-from dcgan.data.images import Pixels, grid, open_faces, to_image
+from dcgan.data.images import Pixels, open_faces, to_image
 from dcgan.exploring import direction_file
 from dcgan.exploring.directions import moved
 from dcgan.exploring.principal import principal_directions
@@ -31,6 +31,7 @@ COLUMNS = 4
 NEAREST = 5  # training faces beside a face
 STEPS = 24  # pictures of a walk in one direction
 PRINCIPAL = 8
+_SEEN = 128  # least side of a face on the screen, in pixels
 _MILLISECONDS = 80  # for each picture of an animation
 _CPU = torch.device("cpu")
 
@@ -59,6 +60,11 @@ class Explorer:
         self.names = [*self.attributes, *(f"principal {k + 1}" for k in range(len(principal)))]
         self.vectors = torch.cat([known.attributes, principal]) if known else principal
         self._faces, self._card = faces, card
+
+    @property
+    def zoom(self) -> int:
+        """How many pixels of the screen a side of a pixel of a face takes."""
+        return max(1, _SEEN // self.settings.image_size)
 
     def latents(self, seed: int, amounts: Sequence[float]) -> Tensor:
         """Returns the latents (FACES, nz) of a seed, moved by an amount along each of `names`."""
@@ -128,14 +134,3 @@ def gif(pictures: Pixels) -> bytes:
     out = io.BytesIO()
     frames[0].save(out, "GIF", save_all=True, append_images=frames[1:], duration=_MILLISECONDS, loop=0)
     return out.getvalue()
-
-
-def enlarged(faces: Pixels) -> Pixels:
-    """Returns faces (N, H, W, C) at a size that can be seen: those of fewer than 128 pixels are repeated."""
-    factor = max(1, 128 // faces.shape[1])
-    return faces.repeat(factor, axis=1).repeat(factor, axis=2)
-
-
-def sheet(faces: Pixels, columns: int = COLUMNS) -> Pixels:
-    """Arranges faces (N, H, W, C) in a grid, enlarged."""
-    return grid(enlarged(faces), columns, gap=4)
