@@ -72,6 +72,20 @@ def mlflow() -> None:
             _save("mlflow", page)
 
 
+def explorer() -> None:
+    """The page of `make explore`, which installs what it needs."""
+    import servers
+
+    address = f"http://127.0.0.1:{(port := servers.free_port())}"
+    command = [sys.executable, "-m", "dcgan", "explore", "--port", str(port)]
+    with servers.running(command, f"{address}/health", ROOT, _environment()), _page() as page:
+        page.goto(address, wait_until="commit")
+        page.get_by_alt_text("16 generated faces").wait_for()
+        page.mouse.click(SIZE["width"] - 5, SIZE["height"] - 5)  # hides the menu that is open at first
+        page.wait_for_timeout(1000)  # until it is gone
+        _save("explorer", page)
+
+
 def _environment() -> dict[str, str]:
     return os.environ | {"PYTHONPATH": str(ROOT / "src"), "DO_NOT_TRACK": "true", "MLFLOW_DISABLE_TELEMETRY": "true"}
 
@@ -91,7 +105,9 @@ def _save(name: str, page: Page) -> None:
     Image.open(io.BytesIO(page.screenshot())).convert("RGB").save(DOCS / f"{name}.webp", quality=85, method=6)
 
 
-PICTURES: dict[str, Callable[[], None]] = {each.__name__: each for each in (samples, training, report, mlflow)}
+PICTURES: dict[str, Callable[[], None]] = {
+    each.__name__: each for each in (samples, training, report, mlflow, explorer)
+}
 
 
 def main() -> None:

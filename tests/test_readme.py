@@ -43,7 +43,7 @@ def test_the_picture_is_the_one_that_the_lock_holds() -> None:
 
 def test_the_pictures_load_soon_and_the_animation_shows_the_training() -> None:
     names = re.findall(r'src="(docs/[\w.]+)"', README)
-    assert len(names) == 4 and sum((ROOT / name).stat().st_size for name in names) < 2_000_000
+    assert len(names) == 5 and sum((ROOT / name).stat().st_size for name in names) < 2_000_000
     with Image.open(ROOT / "docs" / "training.webp") as animation:
         assert getattr(animation, "n_frames", 1) == params.load(ROOT / "params.yaml").epochs + 1
 
