@@ -99,6 +99,7 @@ def test_the_view_that_it_keeps_shows_the_runs_with_the_smallest_distance_first(
 ) -> None:
     link = ui_command.link(int(ui.rpartition(":")[2]), run.info.experiment_id)
     assert link.startswith(ui)
+    page.set_viewport_size({"width": 1400, "height": 900})  # of a laptop, with MLflow's assistant open beside the table
     page.goto(link)
     expect(page.get_by_role("link", name=run.info.run_name)).to_be_visible(timeout=TIMEOUT)
     for column in (DISTANCE, "lr", "loss"):

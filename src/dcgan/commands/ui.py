@@ -16,7 +16,7 @@ from dcgan.system.project_files import METRICS
 from dcgan.tracking.metric_groups import grouped
 
 _VIEW = "dcgan"  # name of the view of the runs that the link opens
-_COLUMNS = ("lr", "loss", "batch_size", "epochs", "seed")  # parameters that the view shows beside the distance
+_COLUMNS = ("loss", "lr", "seed")  # beside the distance; more would not fit a screen with the assistant open
 
 
 def add(commands: Any) -> None:
