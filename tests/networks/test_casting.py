@@ -65,6 +65,14 @@ def test_without_autocast_the_network_is_called_as_it_is() -> None:
     assert torch.equal(cast(pictures), discriminator(pictures))
 
 
+def test_the_network_has_its_own_weights_again_after_a_call_that_fails() -> None:
+    discriminator, pictures = networks(discriminator_norm="none")["discriminator"]
+    weights = list(discriminator.parameters())
+    with torch.autocast("cpu", torch.bfloat16), pytest.raises(RuntimeError):
+        CastAtOnce(discriminator)(pictures[:, :2])
+    assert all(now is before for now, before in zip(discriminator.parameters(), weights, strict=True))
+
+
 class Counting(TorchDispatchMode):
     def __init__(self) -> None:
         super().__init__()

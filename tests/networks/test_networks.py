@@ -309,7 +309,7 @@ def test_an_average_moves_by_one_minus_the_decay(decay: float) -> None:
     average, now = networks.averaged_copy(small(1)[0]), small(2)[0]
     assert not any(p.requires_grad for p in average.parameters())
     before = [p.clone() for p in average.parameters()]
-    networks.update_average(average, now, torch.tensor(1 - decay))
+    networks.update_average(list(average.parameters()), list(now.parameters()), torch.tensor(1 - decay))
     for old, new, result in zip(before, now.parameters(), average.parameters(), strict=True):
         torch.testing.assert_close(result, decay * old + (1 - decay) * new.detach(), rtol=1e-5, atol=1e-7)
 

@@ -143,10 +143,10 @@ def test_sampling(gpu: FakeCuda) -> None:
 def test_averaging(gpu: FakeCuda) -> None:
     average, generator = (build(settings(), random_state(seed, "weights"))[0] for seed in (1, 2))
     expected, share = averaged_copy(average), torch.tensor(0.3)
-    update_average(expected, generator, share)
+    update_average(list(expected.parameters()), list(generator.parameters()), share)
     average, generator, share = average.to(GPU), generator.to(GPU), share.to(GPU)
     with gpu.no_waits():
-        update_average(average, generator, share)
+        update_average(list(average.parameters()), list(generator.parameters()), share)
     assert len(gpu.operations) == gpu.operations.total() == 3  # on lists of all weights
     for name, value in average.cpu().named_parameters():
         torch.testing.assert_close(value, expected.get_parameter(name))
@@ -246,7 +246,7 @@ def a_branch_on_the_loss(patch: pytest.MonkeyPatch) -> None:
 
 @mistake("_local_scalar_dense: the host waits")
 def the_share_of_the_average_as_a_number(patch: pytest.MonkeyPatch) -> None:
-    patch.setattr(step, "update_average", lambda average, generator, share: share.item())
+    patch.setattr(step, "update_average", lambda averages, weights, share: share.item())
 
 
 @mistake("copy to the CPU: the host waits")

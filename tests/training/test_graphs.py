@@ -57,7 +57,7 @@ def trainer(kind: str, graphed: bool) -> Trainer:
     if graphed:
         for optimizer in (made.optimizer_g, made.optimizer_d):  # a tensor, as on a GPU
             optimizer.param_groups[0]["lr"] = torch.tensor(optimizer.param_groups[0]["lr"], dtype=torch.float64)
-        made._update = Graphed(made._networks, CPU, made._forget_gradients)
+        made._update = Graphed(made._networks, CPU, made._forget_gradients_of_both)
     return made
 
 

@@ -17,14 +17,14 @@ def averaged_copy(generator: Generator) -> Generator:
 
 
 @torch.no_grad()
-def update_average(average: Generator, generator: Generator, share: Tensor) -> None:
-    """Sets the weights to (1 - share) * average + share * generator. BatchNorm statistics are not averaged.
+def update_average(averages: list[Tensor], weights: list[Tensor], share: Tensor) -> None:
+    """Sets the averages to (1 - share) * averages + share * weights. BatchNorm statistics are not averaged.
 
     Args:
+        averages: parameters of the averaged generator.
+        weights: parameters of the generator, in the same order.
         share: a scalar on the device of the weights.
     """
-    averages: list[Tensor] = list(average.parameters())
-    weights: list[Tensor] = list(generator.parameters())
     if share.is_cuda:  # lerp would launch a kernel for each of the weights, and these are three in all
         changes = torch._foreach_sub(weights, averages)
         torch._foreach_mul_(changes, share)

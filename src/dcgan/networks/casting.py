@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.func import functional_call
+from torch.nn.utils import parametrize
 
 
 class CastAtOnce(nn.Module):
@@ -19,27 +20,35 @@ class CastAtOnce(nn.Module):
     def __init__(self, network: nn.Module) -> None:
         super().__init__()
         self.network = network
-        weights = {name: weight for name, weight in network.named_parameters() if weight.dim() > 1}
-        self._weights = {} if any("parametrizations" in name for name in weights) else weights
+        layers = [layer for layer in network.modules() if isinstance(layer, nn.Conv2d | nn.ConvTranspose2d | nn.Linear)]
+        self._layers = [] if any(parametrize.is_parametrized(layer) for layer in layers) else layers
+        self._weights = [layer.weight for layer in self._layers]
 
-    def copies(self) -> dict[str, Tensor]:
-        """Returns the copies by name, for several calls, or nothing outside bf16 autocast.
+    def copies(self) -> tuple[Tensor, ...]:
+        """Returns the copies, for several calls, or nothing outside bf16 autocast.
 
         A gradient of a copy flows to its weight.
         """
-        device = next(self.network.parameters()).device.type
+        if not self._weights:
+            return ()
+        device = self._weights[0].device.type
         in_bf16 = torch.is_autocast_enabled(device) and torch.get_autocast_dtype(device) == torch.bfloat16
-        if not in_bf16 or not self._weights:
-            return {}
-        return dict(zip(self._weights, _Cast.apply(*self._weights.values()), strict=True))
+        return _Cast.apply(*self._weights) if in_bf16 else ()
 
-    def forward(self, inputs: Tensor, copies: dict[str, Tensor] | None = None) -> Tensor:
+    def forward(self, inputs: Tensor, copies: tuple[Tensor, ...] | None = None) -> Tensor:
         """Returns network(inputs), with `copies` of the weights, or with new ones."""
         copies = self.copies() if copies is None else copies
         if not copies:
             return self.network(inputs)
-        result: Tensor = functional_call(self.network, copies, (inputs,), tie_weights=False)
-        return result
+        try:  # as torch.func.functional_call does it, which takes several times as long to find the weights
+            self._put(copies)
+            return self.network(inputs)
+        finally:
+            self._put(self._weights)
+
+    def _put(self, weights: Sequence[Tensor]) -> None:
+        for layer, weight in zip(self._layers, weights, strict=True):
+            layer._parameters["weight"] = weight  # type: ignore[assignment]
 
 
 class _Cast(torch.autograd.Function):

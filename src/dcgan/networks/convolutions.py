@@ -41,9 +41,9 @@ class HalvingConv2d(nn.Conv2d):
         super().__init__(channels, out_channels, 4, 2, 1, bias=False)
 
     def forward(self, maps: Tensor) -> Tensor:
-        if _in_bf16(maps):
+        if _in_bf16(maps) and _has_faster_kernel(maps.is_cuda, self.in_channels, maps.shape[-1]):
             return _Halving.apply(*_cast(maps, self.weight))
-        if maps.is_cuda and torch.is_grad_enabled():
+        if maps.is_cuda and torch.is_grad_enabled() and not _in_bf16(maps):
             return twice_differentiable(maps, self.weight)
         return super().forward(maps)
 
@@ -55,8 +55,10 @@ class DoublingConvTranspose2d(nn.ConvTranspose2d):
         super().__init__(channels, out_channels, 4, 2, 1, bias=False)
 
     def forward(self, maps: Tensor, output_size: list[int] | None = None) -> Tensor:
-        in_bf16 = _in_bf16(maps) and output_size is None
-        return _Doubling.apply(*_cast(maps, self.weight)) if in_bf16 else super().forward(maps, output_size)
+        faster = _has_faster_kernel(maps.is_cuda, self.out_channels, 2 * maps.shape[-1])
+        if output_size is None and faster and _in_bf16(maps):
+            return _Doubling.apply(*_cast(maps, self.weight))
+        return super().forward(maps, output_size)
 
 
 def _in_bf16(maps: Tensor) -> bool:
@@ -84,6 +86,11 @@ def weight_gradient(small: Tensor, large: Tensor) -> Tensor:
 
 def _product_is_faster(large: Tensor) -> bool:
     return large.shape[1] <= FEW_CHANNELS if large.is_cuda else large.shape[-1] <= LARGEST_PRODUCT
+
+
+def _has_faster_kernel(on_gpu: bool, channels: int, side: int) -> bool:
+    """Whether one of ours is used for a layer whose larger map has this many channels and pixels on a side."""
+    return channels <= FEW_CHANNELS or (not on_gpu and side <= LARGEST_PRODUCT)
 
 
 def doubled(maps: Tensor, weight: Tensor) -> Tensor:

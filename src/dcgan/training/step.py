@@ -96,10 +96,16 @@ class Trainer:
         if on_gpu:  # tensors, since a number in a graph could not change
             for optimizer in (self.optimizer_g, self.optimizer_d):
                 optimizer.param_groups[0]["lr"] = torch.zeros((), device=hardware.device)
+        # Lists, since Module.parameters() takes a while, and a step needs them several times.
+        self._weights_g, self._weights_d, self._averages = (
+            list(network.parameters()) for network in (self.generator, self.discriminator, self.average)
+        )
         self._written: dict[Tensor, float] = {}  # scalars on the device, and what was last written to them
         self._share, self._weight, self._one, self._nan = torch.tensor([0, 0, 1, math.nan], device=hardware.device)
         graphed = on_gpu and hardware.graphs and ranks.count == 1
-        self._update = Graphed(self._networks, hardware.device, self._forget_gradients) if graphed else self._networks
+        self._update = (
+            Graphed(self._networks, hardware.device, self._forget_gradients_of_both) if graphed else self._networks
+        )
 
     def step(self, number: int, real: Tensor) -> Tensor:
         """Updates the discriminator, then the generator.
@@ -178,12 +184,12 @@ class Trainer:
         if penalised:
             penalty = self._penalties(augment(real), augment(fake.detach().float()))
             total = loss_d + weight * penalty
-        self.optimizer_d.zero_grad()
+        _forget_gradients(self._weights_d)
         total.backward(self._one)
         self.optimizer_d.step()
 
         # Generator: the updated discriminator, constant here, sees the same generated pictures.
-        self.discriminator.requires_grad_(False)
+        _require_gradients(self._weights_d, False)
         with autocast():
             copies = self._judge.copies()
             on_fake_after, on_real_after = self._judge(augment(fake), copies).float(), on_real
@@ -191,20 +197,19 @@ class Trainer:
                 with torch.no_grad():
                     on_real_after = self._judge(augment(real), copies).float()
         loss_g = losses.generator_loss(recipe.loss, on_real_after, on_fake_after)
-        self.optimizer_g.zero_grad()
+        _forget_gradients(self._weights_g)
         loss_g.backward(self._one)
         self.optimizer_g.step()
-        self.discriminator.requires_grad_(True)
+        _require_gradients(self._weights_d, True)
 
         if recipe.ema_halflife_kimg:
-            update_average(self.average, self.generator, share)
+            update_average(self._averages, self._weights_g, share)
         with torch.no_grad():
             probabilities = torch.stack([on_real, on_fake, on_fake_after]).sigmoid().mean(dim=1)
             return ranks.all_reduce(torch.stack([loss_d, loss_g, *probabilities, penalty]))
 
-    def _forget_gradients(self) -> None:
-        self.optimizer_g.zero_grad()
-        self.optimizer_d.zero_grad()
+    def _forget_gradients_of_both(self) -> None:
+        _forget_gradients(self._weights_g + self._weights_d)
 
     def _penalties(self, real: Tensor, fake: Tensor) -> Tensor:
         """Returns the sum of the R1 penalty, on real pictures, and the R2 penalty, on generated ones."""
@@ -243,7 +248,7 @@ class Trainer:
 
     def finite(self) -> bool:
         """Returns whether all weights and all optimizer moments are finite."""
-        tensors = [*self.generator.parameters(), *self.discriminator.parameters()]
+        tensors: list[Tensor] = self._weights_g + self._weights_d
         for optimizer in (self.optimizer_g, self.optimizer_d):
             tensors += [value for state in optimizer.state.values() for value in state.values() if value.dim()]
         return bool(torch.stack(torch._foreach_norm(tensors)).isfinite().all())
@@ -277,6 +282,16 @@ class Trainer:
                     moment = torch.empty_like(parameter).copy_(value) if like else value
                     values.setdefault(int(index), {})[field] = moment.detach()
             optimizer.load_state_dict({**optimizer.state_dict(), "state": values})
+
+
+def _forget_gradients(weights: list[Tensor]) -> None:
+    for weight in weights:
+        weight.grad = None
+
+
+def _require_gradients(weights: list[Tensor], required: bool) -> None:
+    for weight in weights:
+        weight.requires_grad_(required)
 
 
 class _OnBoth(nn.Module):
