@@ -45,7 +45,7 @@ def main(params: EvaluateParams) -> None:
         for what in left_out.left_out(result.metrics):
             logger.warning("left out: %s", what)
         card = json.loads((REPORTS / "data.json").read_text())
-        about = {"dataset": card["source"]["name"], "crop_size": card["pixels"]["crop_size"]}
+        about = {"data_source": card["source"]["name"], "crop": card["pixels"]["crop_size"]}
         with outs() as new:
             images.save_png(new(NEIGHBOURS), result.neighbours)
             write_json(new(METRICS), result.metrics | about)

@@ -33,7 +33,7 @@ def summary(seconds: int | None = None) -> None:
         return
     metrics = json.loads((ROOT / METRICS).read_text())
     samples, real = ((ROOT / REPORTS / name).read_bytes() for name in ("samples.png", "real.png"))
-    judgement = judge(metrics, pictures.variety(samples, real, metrics["image_size"]))
+    judgement = judge(metrics, pictures.variety(samples, real, metrics["resolution"]))
     rows = _distances(metrics)
     known = evaluated.read(spool_of(MAIN_ROOT), evaluation_id(metrics)) if tracking_is_on() else None
     if known:

@@ -36,12 +36,18 @@ def metrics(name: str = "frechet_distance", network: str = "efficientnet_lite0",
     """What metrics.json could hold."""
     values: dict[str, Any] = {name: 123.4, f"{name}_untrained": 1000.5, f"{name}_grey": 900.25, f"{name}_floor": 45.6}
     values |= {"network": network, "samples": 2000, "reference_count": 4000, "reference_split": "train"}
-    values |= {f"{name}_mean": 124.5, f"{name}_std": 1.5, "repeats": 3, "floor_count": 500, "precision": 0.75}
-    values |= {"untrained_samples": 2000, "scores_count": 500, "seed": 1, f"{name}_at_floor_count": 130.5}
-    values |= {"floor_split": "test", "floor_reference": "train", "precision_floor": 0.875}
+    values |= {f"{name}_mean": 124.5, f"{name}_std": 1.5, "repeats": 3, "floor_count": 500, "sample_precision": 0.75}
+    values |= {"untrained_samples": 2000, "scores_count": 500, "sampling_seed": 1, f"{name}_at_floor_count": 130.5}
+    values |= {"floor_split": "test", "floor_reference": "train", "sample_precision_floor": 0.875}
     values |= {"samples_of_copies": 2000, "valid_of_copies": 500, "test_of_copies": 500}
     values |= {"copies": 0.0105, "copies_low": 0.002, "copies_high": 0.05, "copies_floor": 0.012}
-    values |= {"copies_verdict": "no copies found", "dataset": "drawn", "crop_size": None, "image_size": 64, "nc": 3}
+    values |= {
+        "copies_verdict": "no copies found",
+        "data_source": "drawn",
+        "crop": None,
+        "resolution": 64,
+        "channels": 3,
+    }
     return values | changed
 
 
@@ -65,7 +71,7 @@ def inputs(variety: float = 1.0, side: int = 64, epochs: int = 3, **changed: Any
         "bad": [{"file": f"{i}.jpg", "reason": "it is truncated"} for i in range(25)],
     }
     made = Inputs(
-        metrics=metrics(image_size=side),
+        metrics=metrics(resolution=side),
         data=data,
         model={"settings": {"ngf": 32}, "keep": "last", "step": 1000},
         generator="ab" * 32,

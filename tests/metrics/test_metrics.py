@@ -704,9 +704,9 @@ PROTOCOL = {
     "samples": 70,
     "repeats": 2,
     "untrained_samples": 70,
-    "seed": 5,
-    "image_size": 64,
-    "nc": 3,
+    "sampling_seed": 5,
+    "resolution": 64,
+    "channels": 3,
     "reference_split": "train",
     "reference_count": 192,
     "scores_count": 24,
@@ -805,7 +805,7 @@ def test_counts_end_at_what_is_compared(
     for module in (evaluation, reference, scores):
         monkeypatch.setattr(module, "COMPARED", 10)
     result = evaluated(generator, stub(), known, faces).metrics
-    assert result["scores_count"] == 10 and result["precision_floor"] in [i / 10 for i in range(11)]
+    assert result["scores_count"] == 10 and result["sample_precision_floor"] in [i / 10 for i in range(11)]
     for name in ("frechet_distance", "frechet_distance_floor", "frechet_distance_at_floor_count", "floor_count"):
         assert result[name] == expected[name]
 
@@ -817,7 +817,7 @@ def test_what_cannot_be_measured_is_left_out(faces: Path, generator: networks.Ge
     result = evaluated(generator, stub(), without, faces, samples=3, repeats=1).metrics
     assert "frechet_distance_floor" not in result and result["floor_count"] is None
     assert result["frechet_distance_std"] is None and result["frechet_distance_mean"] == result["frechet_distance"]
-    assert not {"kernel_distance", "precision", "copies", "frechet_distance_at_floor_count"} & set(result)
+    assert not {"kernel_distance", "sample_precision", "copies", "frechet_distance_at_floor_count"} & set(result)
     kernel, scores, floor, searched = left_out(result)
     needs = "the kernel distance, since there are 3 generated and 192 real faces, and 4 of each are needed"
     assert kernel == needs and scores.startswith("precision, recall, density and coverage, since there are 3 ")
@@ -835,7 +835,9 @@ def test_what_cannot_be_measured_is_left_out(faces: Path, generator: networks.Ge
     # So few test faces neither give the scores a floor, nor leave them with as few.
     five = evaluated(generator, stub(), lambda split, most=None: known(split, 5 if split == "test" else most), faces)
     assert five.metrics["frechet_distance_floor"] and five.metrics["floor_count"] == 5
-    assert five.metrics["scores_count"] == 70 and not {"precision_floor", "kernel_distance_floor"} & set(five.metrics)
+    assert five.metrics["scores_count"] == 70 and not {"sample_precision_floor", "kernel_distance_floor"} & set(
+        five.metrics
+    )
     floors, _ = left_out(five.metrics)
     assert floors == "the floors of the scores, since the split test or train has fewer than 6 faces"
 

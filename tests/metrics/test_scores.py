@@ -23,6 +23,7 @@ from dcgan.metrics import neighbours
 from dcgan.metrics.floors import Floor
 from dcgan.metrics.frechet import Statistics
 from dcgan.metrics.kernel import LEAST, kernel, kernel_distance
+from dcgan.metrics.names import SCORES
 from dcgan.metrics.neighbours import Scores, nearest, scores
 from dcgan.metrics.reference import Reference
 from dcgan.metrics.scores import equal_count
@@ -330,7 +331,7 @@ def test_all_sides_of_scores_and_floors_have_as_many_features(seed: int, n: int,
         if count >= LEAST:
             expected[f"kid{beside}"] = kernel_distance(at, to).value
         if count >= neighbours.LEAST:
-            expected |= {f"{name}{beside}": value for name, value in scores(to, at)._asdict().items()}
+            expected |= {f"{name}{beside}": value for name, value in zip(SCORES, scores(to, at), strict=True)}
     found.pop("kid_standard_error", None)
     assert found == expected
 

@@ -64,7 +64,7 @@ def test_another_evaluation_trains_nothing_and_the_way_back_computes_nothing(exp
     metrics, found = json.loads(experiment.read("reports/metrics.json")), plain_names(third.data.metrics)
     assert third.data.params["fid_split"] == metrics["reference_split"] == "valid" and metrics["reference_count"] == 6
     assert metrics["floor_split"] == "train" and metrics["floor_count"] == 24 and metrics["scores_count"] == 6
-    assert found["precision_floor"] == metrics["precision_floor"] and found["frechet_distance_floor"]
+    assert found["sample_precision_floor"] == metrics["sample_precision_floor"] and found["frechet_distance_floor"]
     assert found["scores_count"] == 6 and found["floor_count"] == 24
     assert third.info.run_name == third.data.tags["dvc_experiment"] and "restored" not in third.data.tags
     for run in (second, third):

@@ -7,6 +7,7 @@ import itertools
 import json
 import re
 import shutil
+import sys
 import time
 from pathlib import Path
 
@@ -86,6 +87,18 @@ def test_each_run_is_complete(swept: Project) -> None:
     assert sorted(version.run_id for version in versions) == sorted(run.info.run_id for run in found)
     nearest = min(found, key=lambda run: run.data.metrics["distance/frechet_distance"])
     assert client.get_model_version_by_alias("dcgan-avatars", "champion").run_id == nearest.info.run_id
+
+
+def test_make_exps_lists_the_columns_that_matter_the_best_run_first(swept: Project) -> None:
+    here = [f"BIN={Path(sys.executable).parent}", "INSTALLED=Makefile"]  # this environment, without installing
+    words = swept.run("make", "--no-print-directory", "exps", *here, COLUMNS="400").stdout
+    rows = [re.split(r"\s{2,}", line.strip()) for line in words.splitlines() if " " in line.strip()]
+    names = ["frechet_distance", "frechet_distance_floor", "sample_recall", "ngf", "seed", "epochs"]
+    assert rows[0] == ["Experiment", *names, "batch_size", "lr", "loss", "r1_gamma"]
+    shown = [(row[0], float(row[1]), row[8], row[9]) for row in rows if row[0].startswith(("├──", "└──"))]
+    distances = sorted(run.data.metrics["distance/frechet_distance"] for run in runs(swept))
+    assert [distance for _, distance, *_ in shown] == pytest.approx(distances, rel=1e-5)  # DVC shows five digits
+    assert sorted((lr, loss) for *_, lr, loss in shown) == WANTED
 
 
 @pytest.mark.parametrize("source", ["dvc", "mlflow"])

@@ -49,6 +49,7 @@ def test_one_command_writes_everything(reproduced: Project) -> None:
         assert (reproduced.folder / out).exists(), out
     metrics = json.loads(reproduced.read("reports/metrics.json"))
     assert metrics["frechet_distance"] > 0 and metrics["samples"] == 32 and "fid" not in metrics
+    assert not set(metrics) & set(yaml.safe_load(reproduced.read("params.yaml")))  # `dvc exp show` has a column of each
     assert len(list((reproduced.folder / "reports" / "progress").iterdir())) == 3  # untrained, and after two epochs
     assert b"<img src=" in reproduced.read("reports/report.html")
 

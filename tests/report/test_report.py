@@ -20,7 +20,7 @@ from dcgan.report import card, page, published
 from reports import PRESETS, inputs, metrics, sheet
 
 FID = metrics("fid", "inception")
-OF_CELEBA = {"dataset": celeba.SOURCE.name, "samples": 50_000, "reference_split": "all", "reference_count": 202_599}
+OF_CELEBA = {"data_source": celeba.SOURCE.name, "samples": 50_000, "reference_split": "all", "reference_count": 202_599}
 MOST = 5_000_000  # bytes
 
 
@@ -124,7 +124,7 @@ def test_pictures_of_any_size_fit_into_five_megabytes() -> None:
     sizes = {"samples.png": (1042, 1042), "real.png": (1042, 1042), "interpolation.png": (1302, 782)}
     sizes |= {"sheet.png": (782, 782), "neighbours.png": (1580, 1042), "mean.png": (128, 128)}
     pictures = {name: noise(*size) for name, size in sizes.items()}
-    html = render(pictures=pictures, progress=[noise(1042, 1042)] * 6, metrics=metrics(image_size=128))
+    html = render(pictures=pictures, progress=[noise(1042, 1042)] * 6, metrics=metrics(resolution=128))
     assert 3_000_000 < len(html) < MOST
 
 
@@ -142,7 +142,7 @@ def test_the_picture_to_judge_by_is_not_compressed_again() -> None:
 
 def test_a_small_grid_is_shown_enlarged_by_whole_pixels() -> None:
     pictures = {name: sheet(side=32) for name in inputs().pictures}
-    html = render(pictures=pictures, metrics=metrics(image_size=32))
+    html = render(pictures=pictures, metrics=metrics(resolution=32))
     with Image.open(io.BytesIO(pictures["samples.png"])) as opened:
         assert f'width="{2 * opened.width}" height="{2 * opened.height}" class="pixels"' in html
 
@@ -153,7 +153,7 @@ def test_a_page_of_grey_pictures() -> None:
 
     given = inputs()
     pictures = {name: grey(content) for name, content in given.pictures.items()}
-    html = render(pictures=pictures, progress=[grey(each) for each in given.progress], metrics=metrics(nc=1))
+    html = render(pictures=pictures, progress=[grey(each) for each in given.progress], metrics=metrics(channels=1))
     assert "Learnt" in text(html) and "at 64x64 in grey" in text(html)
 
 
@@ -205,7 +205,7 @@ def test_no_published_result_that_is_known_has_exactly_our_protocol() -> None:
     assert len(rows(with_metrics(**OF_CELEBA))) == 1 + len(published.PUBLISHED)
 
 
-@pytest.mark.parametrize("changed", [{"dataset": "drawn"}, {"image_size": 128}, {"nc": 1}])
+@pytest.mark.parametrize("changed", [{"data_source": "drawn"}, {"resolution": 128}, {"channels": 1}])
 def test_a_run_of_other_pictures_stands_beside_none(changed: dict[str, Any]) -> None:
     html = with_metrics(**OF_CELEBA | changed)
     assert "No published result uses the protocol of this run" in html and "Heusel" not in html

@@ -170,7 +170,8 @@ def test_a_registered_model_is_exported_by_its_alias_with_the_metrics_of_its_run
     assert "left out" not in said
     there = json.loads((exported / "metrics.json").read_text())
     here = json.loads((tmp_path / "run" / "metrics.json").read_text())
-    for name in ("frechet_distance", "frechet_distance_floor", "samples", "network", "reference_split", "precision"):
+    distances = "frechet_distance", "frechet_distance_floor"
+    for name in (*distances, "samples", "network", "reference_split", "sample_precision"):
         assert here[name] == there[name], name
     params = [yaml.safe_load((folder / "params.yaml").read_text()) for folder in (tmp_path / "run", exported)]
     assert params[0]["lr"] == params[1]["lr"] and params[0]["crop_size"] is None and params[0]["mirror"] is False

@@ -28,6 +28,7 @@ from dcgan.tracking import comparison
 from dcgan.tracking.comparison import Comparison, compare, interval
 from dcgan.tracking.connection import connect
 from dcgan.tracking.measured import Measured, as_texts, of_mlflow, protocol
+from dcgan.tracking.metric_groups import plain_names
 from dcgan.tracking.repository import commit, git
 
 HOW = {"network": "efficientnet_lite0", "samples": "32"}
@@ -164,10 +165,10 @@ def test_a_best_setting_is_named_only_if_there_is_one() -> None:
 
 def test_what_is_better_is_known_or_asked_for() -> None:
     def precise(lr: str, *values: float) -> list[Measured]:
-        return [run(lr, i, 0, metrics={"precision": v, "copies": v}) for i, v in enumerate(values)]
+        return [run(lr, i, 0, metrics={"sample_precision": v, "copies": v}) for i, v in enumerate(values)]
 
     runs = precise("1", 0.1, 0.2, 0.15) + precise("2", 0.9, 0.8, 0.85)
-    assert compare(runs, "precision").verdict[0].startswith("Best: lr 2")
+    assert compare(runs, "sample_precision").verdict[0].startswith("Best: lr 2")
     with pytest.raises(UserError, match="copies: it is not known which side is better; add --best lowest"):
         compare(runs, "copies")
     assert compare(runs, "copies", "lowest").verdict[0].startswith("Best: lr 1")
@@ -360,6 +361,14 @@ def test_twelve_experiments_of_dvc_are_four_settings(project: Path, said: Any) -
 
 
 # MLflow's runs.
+
+
+def test_metrics_of_older_versions_are_read_by_the_names_that_they_have_now() -> None:
+    old = {"scores/precision": 0.5, "recall_floor": 0.25, "distance/fid": 7.0}
+    assert plain_names(old) == {"sample_precision": 0.5, "sample_recall_floor": 0.25, "fid": 7.0}
+    was = {"image_size": 64, "nc": 3, "dataset": "drawn", "crop_size": 178, "seed": 1, "samples": 50}
+    now = {"resolution": 64, "channels": 3, "data_source": "drawn", "crop": 178, "sampling_seed": 2, "samples": 50}
+    assert protocol(was, {}) == protocol(now, {}) and "64" in protocol(now, {}).values()
 
 
 @pytest.fixture(scope="module")

@@ -30,7 +30,7 @@ def add(commands: Any) -> None:
         "compare",
         _compare,
         "compare settings by the mean of a metric over seeds, and say which differences lie beyond the seeds",
-        "dcgan compare --metric precision --format markdown",
+        "dcgan compare --metric sample_precision --format markdown",
         _MORE,
     )
     compare.add_argument(

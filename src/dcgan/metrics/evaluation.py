@@ -103,9 +103,9 @@ def evaluate(
         "untrained_samples": drawn.untrained.count,
         **_counts(split, real, floor, features),
         **searched.protocol,
-        "seed": seed,
-        "image_size": generator.settings.image_size,
-        "nc": generator.settings.nc,
+        "sampling_seed": seed,
+        "resolution": generator.settings.image_size,
+        "channels": generator.settings.nc,
     }
     return Evaluation(rounded | protocol, picture)
 

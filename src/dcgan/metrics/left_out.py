@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from dcgan.metrics import least_counts
-from dcgan.metrics.names import distance_name
+from dcgan.metrics.names import SCORES, distance_name
 
 
 def left_out(metrics: Mapping[str, Any]) -> list[str]:
@@ -29,7 +29,7 @@ def left_out(metrics: Mapping[str, Any]) -> list[str]:
     of_floor = f"since the split {metrics['floor_split']} or {metrics['floor_reference']} has fewer than"
     if f"{name}_floor" not in metrics:
         missing.append(f"the floors, {of_floor} 2 faces")
-    elif "precision" in metrics and "precision_floor" not in metrics:
+    elif SCORES[0] in metrics and f"{SCORES[0]}_floor" not in metrics:
         missing.append(f"the floors of the scores, {of_floor} {least_counts.NEIGHBOURS} faces")
     made, unseen, least = metrics["samples_of_copies"], metrics["valid_of_copies"], least_counts.COPIES
     if min(made, unseen) < least:

@@ -1,4 +1,7 @@
-"""The names in metrics.json of the distance and of the settings that it was measured with."""
+"""The names in metrics.json of the distance, the scores and the settings that they were measured with.
+
+None is the name of a parameter: `dvc exp show` would show two columns, each with the name of its file.
+"""
 
 from __future__ import annotations
 
@@ -13,6 +16,8 @@ SETTINGS = {
     "fid_repeats": "repeats",
     "fid_split": "reference_split",
 }
+# Of the scores by nearest neighbours; `precision` is the name of a parameter.
+SCORES = ("sample_precision", "sample_recall", "density", "coverage")
 COUNTS = ("scores_count", "floor_count")  # numbers of faces that metrics.json gives beside the values
 
 

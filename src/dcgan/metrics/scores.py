@@ -6,6 +6,7 @@ import torch
 
 from dcgan.metrics import kernel, neighbours
 from dcgan.metrics.floors import Floor
+from dcgan.metrics.names import SCORES
 from dcgan.metrics.reference import COMPARED, Features, Reference
 
 
@@ -49,5 +50,5 @@ def _scores(faces: Features, real: Features, kernel_name: str, device: torch.dev
         distance = kernel.kernel_distance(faces, real)
         metrics |= {kernel_name: distance.value, f"{kernel_name}_standard_error": distance.standard_error}
     if len(real) >= neighbours.LEAST:
-        metrics |= neighbours.scores(real, faces, device)._asdict()
+        metrics |= zip(SCORES, neighbours.scores(real, faces, device), strict=True)
     return metrics

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from dcgan.metrics.names import FID, distance_name
+from dcgan.metrics.names import FID, SCORES, distance_name
 
 LIMITATIONS = (
     "The generator reproduces its training data, including the biases. The licence of the data restricts the use of "
@@ -21,7 +21,7 @@ def render(metrics: Mapping[str, Any], data: Mapping[str, Any], params: Mapping[
         data: the data card, contents of reports/data.json.
         params: all parameters that determine the generator.
     """
-    side = metrics["image_size"]
+    side = metrics["resolution"]
     lines = [
         f"# DCGAN, {side}x{side}, {params['dataset']}",
         f"Generates {side}x{side} pictures from latents of {params['nz']} numbers with a {params['latent']} "
@@ -81,9 +81,11 @@ def results(metrics: Mapping[str, Any]) -> list[str]:
 
 
 def _scores(metrics: Mapping[str, Any]) -> str:
-    names = [name for name in ("precision", "recall", "density", "coverage") if name in metrics]
+    names = [name for name in SCORES if name in metrics]
     if not names:
         return ""
     floors = [f" (real pictures {metrics[f'{name}_floor']:g})" if f"{name}_floor" in metrics else "" for name in names]
-    scores = [f"{name} {metrics[name]:g}{floor}" for name, floor in zip(names, floors, strict=True)]
+    scores = [
+        f"{name.removeprefix('sample_')} {metrics[name]:g}{floor}" for name, floor in zip(names, floors, strict=True)
+    ]
     return f"With {metrics['scores_count']} pictures on both sides: {', '.join(scores)}."

@@ -21,8 +21,8 @@ from dcgan.report.recipe import Values, recipe
 _SCORES = {
     "kid": ("kernel inception distance (KID)", "lower is better"),
     "kernel_distance": ("kernel distance", "lower is better"),
-    "precision": ("precision", "share of generated faces within the distribution of real faces"),
-    "recall": ("recall", "share of real faces within the distribution of generated faces"),
+    "sample_precision": ("precision", "share of generated faces within the distribution of real faces"),
+    "sample_recall": ("recall", "share of real faces within the distribution of generated faces"),
     "density": ("density", "how deep generated faces lie within the distribution of real faces"),
     "coverage": ("coverage", "share of real faces with a generated face nearby"),
 }
@@ -82,7 +82,7 @@ def render(inputs: Inputs, results: Sequence[published.Published] = published.PU
     Args:
         results: published results to list; each is marked as comparable or not.
     """
-    metrics, data, side = inputs.metrics, inputs.data, int(inputs.metrics["image_size"])
+    metrics, data, side = inputs.metrics, inputs.data, int(inputs.metrics["resolution"])
     name, comparable = distance_name(metrics), published.is_comparable(metrics)
     samples, real = inputs.pictures["samples.png"], inputs.pictures["real.png"]
     charts = curves.charts(inputs.losses)

@@ -66,12 +66,13 @@ PUBLISHED = (
 
 def is_comparable(metrics: Mapping[str, Any]) -> bool:
     """Whether a run measured an FID on CelebA at 64x64 in colour."""
-    return "fid" in metrics and metrics["dataset"] == DATASET and metrics["image_size"] == 64 and metrics["nc"] == 3
+    pictures = metrics["data_source"], metrics["resolution"], metrics["channels"]
+    return "fid" in metrics and pictures == (DATASET, 64, 3)
 
 
 def differences(metrics: Mapping[str, Any], other: Published) -> list[str]:
     """The parts of the protocol of `other` that differ from the run's, each as `name: value of other`."""
-    crop = str(metrics["crop_size"] or 178)
+    crop = str(metrics["crop"] or 178)
     split = metrics["reference_split"]
     rows = (
         ("crop", crop, other.crop),

@@ -8,7 +8,7 @@ from typing import Any
 
 import yaml
 
-from dcgan.metrics.names import FRECHET_DISTANCE, distance_name
+from dcgan.metrics.names import FRECHET_DISTANCE, SCORES, distance_name
 from dcgan.networks import Settings
 from dcgan.report import card
 from dcgan.sharing.programs import OPSET
@@ -85,11 +85,11 @@ def _metadata(about: About) -> dict[str, Any]:
         f"{distance}_at_floor_count": f"{label}, {m['floor_count']} generated pictures",
         f"{distance}_floor": f"{label}, {m['floor_count']} real {m['floor_split']} pictures",
     }
-    values |= {score: score.capitalize() for score in ("precision", "recall", "density", "coverage")}
+    values |= {score: score.removeprefix("sample_").capitalize() for score in SCORES}
     results = [{"type": key, "name": text, "value": m[key]} for key, text in values.items() if key in m]
     of = {
         "type": dataset or "unknown",
-        "name": about.metrics["dataset"],
+        "name": about.metrics["data_source"],
         "split": about.metrics["reference_split"],
     }
     task = {"type": "unconditional-image-generation"}

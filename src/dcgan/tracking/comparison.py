@@ -9,7 +9,7 @@ from typing import Literal
 
 import pandas as pd
 
-from dcgan.metrics.names import FID, FRECHET_DISTANCE
+from dcgan.metrics.names import FID, FRECHET_DISTANCE, SCORES
 from dcgan.system.errors import UserError
 from dcgan.tracking.measured import FINISHED, Measured
 from dcgan.tracking.metric_groups import plain
@@ -22,10 +22,7 @@ _BEST: dict[str, Best] = {
     FRECHET_DISTANCE: "lowest",
     "kid": "lowest",
     "kernel_distance": "lowest",
-    "precision": "highest",
-    "recall": "highest",
-    "density": "highest",
-    "coverage": "highest",
+    **dict.fromkeys(SCORES, "highest"),
 }
 _LISTED = 12  # names in a sentence
 

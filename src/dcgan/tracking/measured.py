@@ -16,7 +16,7 @@ import yaml
 from dcgan.metrics.names import SETTINGS
 from dcgan.system.errors import UserError
 from dcgan.system.project_files import FACES, METRICS
-from dcgan.tracking.metric_groups import plain_names
+from dcgan.tracking.metric_groups import current, plain_names
 from dcgan.tracking.repository import git
 from dcgan.tracking.run_folder import PROTOCOL
 
@@ -48,8 +48,8 @@ def protocol(metrics: Mapping[str, Any], lock: Mapping[str, Any]) -> dict[str, s
             on copies; all else but the seed says how they were measured.
         lock: entries of dvc.lock, by stage.
     """
-    told = SEED, "copies_verdict"
-    how = {name: value for name, value in metrics.items() if not isinstance(value, float) and name not in told}
+    told = "sampling_seed", "copies_verdict"
+    how = {name: value for name, value in current(metrics).items() if not isinstance(value, float) and name not in told}
     measuring = {path: md5 for stage in ("reference", "evaluate") for path, md5 in _deps(lock, stage).items()}
     faces = {"faces": measuring[str(FACES)]} if str(FACES) in measuring else {}
     return as_texts(how) | faces | _hash("evaluation_code", measuring, _MEASURING) | training_code(lock)
@@ -138,7 +138,7 @@ def _recorded(root: Path, revision: str, name: str) -> Measured | None:
 
 
 def _results(metrics: Mapping[str, Any]) -> dict[str, float]:
-    return {name: value for name, value in metrics.items() if isinstance(value, float)}
+    return {name: value for name, value in current(metrics).items() if isinstance(value, float)}
 
 
 def _short(revision: str) -> tuple[str, ...]:
@@ -195,7 +195,7 @@ def _all_runs(client: Any, experiment: str) -> Iterator[Any]:
 def _of_run(run: Any) -> Measured:
     params, tags = dict(run.data.params), run.data.tags
     seed = params.pop(SEED, "")
-    how = json.loads(tags[PROTOCOL]) if PROTOCOL in tags else {}
+    how = current(json.loads(tags[PROTOCOL])) if PROTOCOL in tags else {}
     code = {CODE: how.pop(CODE)} if CODE in how else {}
     # Runs of older versions have only the parameters of the evaluation.
     asked = {name: params[key] for key, name in SETTINGS.items() if key in params}

@@ -7,8 +7,11 @@ MLflow too.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import TypeVar
 
 from dcgan.metrics.names import FID, FRECHET_DISTANCE
+
+Value = TypeVar("Value")
 
 # By the first or the last words of a plain name; others, those of the evaluation, are scores.
 _FIRST = {
@@ -16,6 +19,18 @@ _FIRST = {
     "distance": (FID, FRECHET_DISTANCE, "quick_frechet_distance", "kid", "kernel_distance", "floor_count"),
     "loss": ("d_loss", "g_loss", "penalty"),
     "speed": ("images_per_second", "peak_memory", "peak_gpu_memory"),
+}
+# Those of older versions' metrics.json; they were names of parameters too.
+_RENAMED = {
+    "precision": "sample_precision",
+    "precision_floor": "sample_precision_floor",
+    "recall": "sample_recall",
+    "recall_floor": "sample_recall_floor",
+    "seed": "sampling_seed",
+    "image_size": "resolution",
+    "nc": "channels",
+    "dataset": "data_source",
+    "crop_size": "crop",
 }
 _LAST = {"speed": ("_share",)}
 _OTHERS = "scores"
@@ -39,4 +54,9 @@ def plain(name: str) -> str:
 
 def plain_names(metrics: Mapping[str, float]) -> dict[str, float]:
     """The metrics of a run in MLflow by their plain names; a run that went on in a newer version may have both."""
-    return {plain(name): metrics[name] for name in sorted(metrics, key=lambda name: "/" in name)}
+    return current({plain(name): metrics[name] for name in sorted(metrics, key=lambda name: "/" in name)})
+
+
+def current(values: Mapping[str, Value]) -> dict[str, Value]:
+    """Values of a metrics.json, also one of an older version, by the names that they have now."""
+    return {_RENAMED.get(name, name): value for name, value in values.items()}

@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Any
 
 import yaml
 
-from dcgan.metrics.names import COUNTS, FID, FRECHET_DISTANCE
+from dcgan.metrics.names import COUNTS, FID, FRECHET_DISTANCE, SCORES
 from dcgan.system.project_files import GENERATOR, METRICS, REPORTS
-from dcgan.tracking.metric_groups import plain_names
+from dcgan.tracking.metric_groups import current, plain_names
 from dcgan.tracking.run_folder import PROTOCOL
 
 if TYPE_CHECKING:  # it takes seconds
@@ -21,7 +21,7 @@ if TYPE_CHECKING:  # it takes seconds
 
 _DATA = REPORTS / "data.json"
 # Beginnings of the names of an evaluation's results, which a run holds beside losses and speeds.
-_RESULTS = (FID, FRECHET_DISTANCE, "kid", "kernel_distance", "precision", "recall", "density", "coverage", "copies")
+_RESULTS = (FID, FRECHET_DISTANCE, "kid", "kernel_distance", *SCORES, "copies")
 
 
 @dataclass(frozen=True)
@@ -87,11 +87,11 @@ def in_run(run: Run, data: Mapping[str, Any]) -> Recorded:
     params = {name: _value(text) for name, text in run.data.params.items()}
     measured = plain_names(run.data.metrics)
     results = {name: value for name, value in measured.items() if name.startswith(_RESULTS)}
-    protocol = {name: _value(text) for name, text in json.loads(run.data.tags.get(PROTOCOL, "{}")).items()}
+    protocol = {name: _value(text) for name, text in current(json.loads(run.data.tags.get(PROTOCOL, "{}"))).items()}
     counts = {name: int(measured[name]) for name in COUNTS if name in measured}
     if not protocol or not results:
         return Recorded(params, left_out=(f"{run.info.run_name}: this run has no evaluation; metrics are left out.",))
-    same = data.get("source", {}).get("name") == protocol.get("dataset")
+    same = data.get("source", {}).get("name") == protocol.get("data_source")
     why = () if same else ("The data of this generator are not those in data/raw; their card is left out.",)
     return Recorded(params, results | protocol | counts, data if same else {}, why)
 
