@@ -55,26 +55,32 @@ def three_lines(folder: Path, of: str) -> str:
 
 
 @pytest.fixture(scope="module")
-def exported(reproduced: Project, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def project(reproduced: Project) -> Project:
+    """The reproduced project, which nobody may change."""
+    return Project(reproduced.folder).warm()
+
+
+@pytest.fixture(scope="module")
+def exported(project: Project, tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("export") / "shared"
-    said = export(reproduced, str(folder))
+    said = export(project, str(folder))
     assert "left out" not in said and "differ from PyTorch's by at most" in said
     return folder
 
 
 @pytest.fixture(scope="module")
-def generated(reproduced: Project, tmp_path_factory: pytest.TempPathFactory) -> np.ndarray:
+def generated(project: Project, tmp_path_factory: pytest.TempPathFactory) -> np.ndarray:
     """The faces (64, H, W, C) that `dcgan generate` writes."""
     out = tmp_path_factory.mktemp("generate") / "faces"
-    reproduced.run("python", "-m", "dcgan", "generate", "--count", "64", "--out", str(out), check=True)
+    project.run("python", "-m", "dcgan", "generate", "--count", "64", "--out", str(out), check=True)
     return np.stack([np.asarray(Image.open(path)) for path in sorted(out.iterdir())])
 
 
-def test_the_folder_holds_the_generator_with_what_is_recorded_of_it(reproduced: Project, exported: Path) -> None:
+def test_the_folder_holds_the_generator_with_what_is_recorded_of_it(project: Project, exported: Path) -> None:
     assert tuple(sorted(path.name for path in exported.iterdir())) == FILES
-    assert (exported / "generator.safetensors").read_bytes() == reproduced.read("models/generator.safetensors")
-    assert json.loads((exported / "metrics.json").read_text()) == json.loads(reproduced.read("reports/metrics.json"))
-    theirs = yaml.safe_load(reproduced.read("params.yaml"))
+    assert (exported / "generator.safetensors").read_bytes() == project.read("models/generator.safetensors")
+    assert json.loads((exported / "metrics.json").read_text()) == json.loads(project.read("reports/metrics.json"))
+    theirs = yaml.safe_load(project.read("params.yaml"))
     assert yaml.safe_load((exported / "params.yaml").read_text()) == theirs
     latents = np.load(exported / "latents.npy")
     settings = networks.load_generator(exported / "generator.safetensors").settings
@@ -92,10 +98,10 @@ def test_the_pictures_are_those_that_generate_writes(exported: Path, generated: 
 
 
 def test_the_model_card_has_the_metadata_of_the_hub_and_the_distance_with_its_floor(
-    reproduced: Project, exported: Path
+    project: Project, exported: Path
 ) -> None:
     metadata, text = card(exported)
-    metrics = json.loads(reproduced.read("reports/metrics.json"))
+    metrics = json.loads(project.read("reports/metrics.json"))
     assert metadata["license"] == "mit" and metadata["pipeline_tag"] == "unconditional-image-generation"
     assert metadata["datasets"] == ["avatars"] and metadata["library_name"] == "pytorch" and "dcgan" in metadata["tags"]
     assert metadata["metrics"] == ["frechet_distance"]
@@ -107,49 +113,49 @@ def test_the_model_card_has_the_metadata_of_the_hub_and_the_distance_with_its_fl
     assert "MIT (python_avatars)" in text and "(not FID)" in text and "dcgan preset quick" in text
 
 
-def test_nothing_in_the_folder_names_a_path_of_this_machine(reproduced: Project, exported: Path) -> None:
+def test_nothing_in_the_folder_names_a_path_of_this_machine(project: Project, exported: Path) -> None:
     for path in exported.iterdir():
         data = path.read_bytes()
-        assert str(reproduced.folder).encode() not in data and str(ROOT).encode() not in data, path
+        assert str(project.folder).encode() not in data and str(ROOT).encode() not in data, path
 
 
-def test_a_folder_that_is_not_empty_is_refused_and_an_empty_one_is_used(reproduced: Project, tmp_path: Path) -> None:
+def test_a_folder_that_is_not_empty_is_refused_and_an_empty_one_is_used(project: Project, tmp_path: Path) -> None:
     (tmp_path / "full").mkdir()
     (tmp_path / "full" / "note").write_text("mine")
-    assert "is not an empty folder; give a new or empty one." in refused(reproduced, str(tmp_path / "full"))
+    assert "is not an empty folder; give a new or empty one." in refused(project, str(tmp_path / "full"))
     assert [path.name for path in (tmp_path / "full").iterdir()] == ["note"]
-    assert "is not a folder" in refused(reproduced, str(tmp_path / "full" / "note" / "below"))
+    assert "is not a folder" in refused(project, str(tmp_path / "full" / "note" / "below"))
     (tmp_path / "empty").mkdir()
-    export(reproduced, str(tmp_path / "empty"), "--seed", "7")
+    export(project, str(tmp_path / "empty"), "--seed", "7")
     seven = np.load(tmp_path / "empty" / "latents.npy")
     expected = sampling.numbered_latents(Settings(nz=seven.shape[1]), 7, slice(0, 64))
     np.testing.assert_array_equal(seven, expected.numpy())
     assert not list(tmp_path.glob(".*"))
 
 
-def test_a_missing_or_foreign_file_is_refused_in_one_sentence(reproduced: Project, tmp_path: Path) -> None:
-    said = refused(reproduced, str(tmp_path / "out"), "--model", "nothing.safetensors")
+def test_a_missing_or_foreign_file_is_refused_in_one_sentence(project: Project, tmp_path: Path) -> None:
+    said = refused(project, str(tmp_path / "out"), "--model", "nothing.safetensors")
     assert said.startswith("nothing.safetensors: there is no such file;")
     (tmp_path / "text.safetensors").write_text("no weights")
-    refused(reproduced, str(tmp_path / "out"), "--model", str(tmp_path / "text.safetensors"))
-    said = refused(reproduced, str(tmp_path / "out"), "--model", "models:/dcgan-avatars@nobody")
+    refused(project, str(tmp_path / "out"), "--model", str(tmp_path / "text.safetensors"))
+    said = refused(project, str(tmp_path / "out"), "--model", "models:/dcgan-avatars@nobody")
     assert "the store has no such generator" in said and "dcgan-avatars" in said
     assert not (tmp_path / "out").exists()
 
 
-def test_metrics_of_another_generator_are_left_out_and_named(reproduced: Project, tmp_path: Path) -> None:
-    project = reproduced.copied_to(tmp_path / "project")
+def test_metrics_of_another_generator_are_left_out_and_named(project: Project, tmp_path: Path) -> None:
+    copy = project.copied_to(tmp_path / "project").warm()
     # The metrics of another evaluation, as after `git checkout reports`.
-    metrics = json.loads(project.read("reports/metrics.json"))
-    (project.folder / "reports/metrics.json").write_text(json.dumps(metrics | {"frechet_distance": 1.0}))
-    said = export(project, str(tmp_path / "edited"))
+    metrics = json.loads(copy.read("reports/metrics.json"))
+    (copy.folder / "reports/metrics.json").write_text(json.dumps(metrics | {"frechet_distance": 1.0}))
+    said = export(copy, str(tmp_path / "edited"))
     assert "reports/metrics.json: it does not belong to this generator" in said and said.count("left out") == 1
     assert not (tmp_path / "edited" / "metrics.json").exists() and (tmp_path / "edited" / "params.yaml").exists()
     assert "It was not measured" in card(tmp_path / "edited")[1] and "model-index" not in card(tmp_path / "edited")[0]
     # Another generator in the place of the trained one.
     generator, _ = networks.build(Settings(image_size=32, ngf=8, nz=100), sampling.random_state(0, "other"))
-    networks.save(project.folder / "models/generator.safetensors", generator, generator.settings, {})
-    said = export(project, str(tmp_path / "other"))
+    networks.save(copy.folder / "models/generator.safetensors", generator, generator.settings, {})
+    said = export(copy, str(tmp_path / "other"))
     assert "dcgan export" not in said and "dvc.lock does not list it" in said
     metadata, text = card(tmp_path / "other")
     assert metadata["license"] == "other" and "datasets" not in metadata and "nor under which licence" in text
@@ -157,16 +163,16 @@ def test_metrics_of_another_generator_are_left_out_and_named(reproduced: Project
 
 
 def test_a_registered_model_is_exported_by_its_alias_with_the_metrics_of_its_run(
-    reproduced: Project, exported: Path, tmp_path: Path
+    project: Project, exported: Path, tmp_path: Path
 ) -> None:
     champion = ("--model", "models:/dcgan-avatars@champion")
-    export(reproduced, str(tmp_path / "champion"), *champion)
+    export(project, str(tmp_path / "champion"), *champion)
     assert sha256(tmp_path / "champion" / "generator.safetensors") == sha256(exported / "generator.safetensors")
     assert (tmp_path / "champion" / "README.md").read_bytes() == (exported / "README.md").read_bytes()
     # Where dvc.lock knows another result, the run knows this one.
-    project = reproduced.copied_to(tmp_path / "project")
-    (project.folder / "dvc.lock").unlink()
-    said = export(project, str(tmp_path / "run"), *champion)
+    copy = project.copied_to(tmp_path / "project").warm()
+    (copy.folder / "dvc.lock").unlink()
+    said = export(copy, str(tmp_path / "run"), *champion)
     assert "left out" not in said
     there = json.loads((exported / "metrics.json").read_text())
     here = json.loads((tmp_path / "run" / "metrics.json").read_text())
