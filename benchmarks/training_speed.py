@@ -26,7 +26,7 @@ from dcgan.training.step import Recipe, Trainer
 
 ROUNDS = 9
 TUTORIAL = Settings(ngf=64, ndf=64), Recipe(batch_size=128)
-# The default of params.yaml, and the same with the tutorial's widths and batch.
+# The default's networks and loss in batches that suit a GPU, and the same with the tutorial's widths and batch.
 DEFAULT = (
     Settings(ngf=32, ndf=32, discriminator_norm="none"),
     Recipe(batch_size=64, lr=1e-3, beta1=0.0, beta2=0.99, loss="relativistic", r1_gamma=0.3, ema_halflife_kimg=2.0),
