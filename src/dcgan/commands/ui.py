@@ -52,9 +52,16 @@ def _run(options: argparse.Namespace) -> None:
     # It creates the database under a lock: MLflow's server and a stage could disturb each other.
     client, experiment = connection.connect(root)
     client.set_experiment_tag(experiment, *view(_distance(root)))
-    print(f"The runs of this project: {link(options.port, experiment)} (Ctrl-C ends the server)", flush=True)
-    command = [sys.executable, "-m", "mlflow", "ui", "--backend-store-uri", connection.address(root)]
-    os.execv(sys.executable, [*command, "--host", HOST, "--port", str(options.port), "--workers", "1"])
+    print("The runs of this project, the smallest and best distance first (Ctrl-C ends the server):", flush=True)
+    print(link(options.port, experiment), flush=True)
+    command = [sys.executable, "-m", "mlflow", "ui"]
+    command += [
+        word for store in ("backend", "registry") for word in (f"--{store}-store-uri", connection.address(root))
+    ]
+    command += ["--host", HOST, "--port", str(options.port), "--workers", "1", "--uvicorn-opts", "--log-level warning"]
+    # Otherwise the address is followed by dozens of lines, one for each request.
+    quiet = {"MLFLOW_LOGGING_LEVEL": "WARNING", "PYTHONWARNINGS": "ignore"}
+    os.execve(sys.executable, command, os.environ | quiet)
 
 
 def _distance(root: Path) -> str:
