@@ -699,6 +699,7 @@ def evaluated(
     return result
 
 
+NEIGHBOURS = "sample_precision", "sample_recall", "density", "coverage"
 PROTOCOL = {
     "arithmetic": "fp32",
     "samples": 70,
@@ -736,7 +737,7 @@ def test_only_published_inceptions_distances_are_called_fid_and_kid(
     measured = {key for key, value in result.items() if isinstance(value, float)}
     assert measured == {
         *(name + beside for beside in ("", "_mean", "_std", "_untrained", "_grey", "_floor", "_at_floor_count")),
-        *(f"{score}{beside}" for score in (of_kernel, *neighbours.Scores._fields) for beside in ("", "_floor")),
+        *(f"{score}{beside}" for score in (of_kernel, *NEIGHBOURS) for beside in ("", "_floor")),
         f"{of_kernel}_standard_error",
     }
     assert result["network"] == network and result["weights_sha256"] == weights.SHA256[network]
@@ -773,8 +774,8 @@ def test_each_number_is_what_it_says(
         "frechet_distance_at_floor_count": frechet_distance(moments(drawn[0][:count]), moments(real)),
         "kernel_distance": kernel.kernel_distance(*compared).value,
         "kernel_distance_floor": kernel.kernel_distance(*floor).value,
-        **neighbours.scores(*compared)._asdict(),
-        **{f"{name}_floor": value for name, value in neighbours.scores(*floor)._asdict().items()},
+        **dict(zip(NEIGHBOURS, neighbours.scores(*compared), strict=True)),
+        **{f"{name}_floor": v for name, v in zip(NEIGHBOURS, neighbours.scores(*floor), strict=True)},
     }
     for key, value in expected.items():
         assert result[key] == pytest.approx(value, rel=1e-3, abs=1e-6), key
