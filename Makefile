@@ -43,10 +43,10 @@ repro: $(INSTALLED) ## Rebuild everything: download, crop, train, sample, evalua
 	@start=$$(date +%s); DCGAN_SUMMARY=0 $(BIN)/dvc repro && $(BIN)/python -m pipeline.support.summary $$(($$(date +%s) - start))
 
 test: $(INSTALLED) ## Run the tests (takes minutes)
-	@$(BIN)/python -m pytest -n 3 --dist loadfile -m "not long and not cluster"
+	@$(BIN)/python -m pytest -n 2 --dist loadfile -m "not long and not cluster"
 
 test-long: $(INSTALLED) ## Run the long tests (takes minutes): sweeps, kills, clones, several processes
-	@$(BIN)/python -m pytest -n 3 --dist loadfile -m long
+	@$(BIN)/python -m pytest -n 2 --dist loadfile -m long
 
 test-cluster: $(INSTALLED) ## Run the tests that need a real Slurm
 	@$(BIN)/python -m pytest -m cluster tests/cluster

@@ -46,4 +46,5 @@ def mlflow_server(root: Path, port: int) -> AbstractContextManager[None]:
     command = [sys.executable, "-m", "mlflow", "server", "--host", "127.0.0.1", "--port", str(port), "--workers", "1"]
     command += ["--backend-store-uri", f"sqlite:///{root / 'mlflow.db'}"]
     command += ["--artifacts-destination", str(root / "files")]
-    return running(command, f"http://127.0.0.1:{port}/health", root, end=signal.SIGKILL)
+    env = os.environ | {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}  # eight processes, for language models
+    return running(command, f"http://127.0.0.1:{port}/health", root, env, signal.SIGKILL)

@@ -17,6 +17,13 @@ from dcgan.tracking.metric_groups import grouped
 
 _VIEW = "dcgan"  # name of the view of the runs that the link opens
 _COLUMNS = ("loss", "lr", "seed")  # beside the distance; more would not fit a screen with the assistant open
+_SERVER = {
+    # Otherwise the address is followed by dozens of lines, one for each request.
+    "MLFLOW_LOGGING_LEVEL": "WARNING",
+    "PYTHONWARNINGS": "ignore",
+    # Jobs judge language models; eight processes and a gigabyte wait for them.
+    "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",
+}
 
 
 def add(commands: Any) -> None:
@@ -54,14 +61,10 @@ def _run(options: argparse.Namespace) -> None:
     client.set_experiment_tag(experiment, *view(_distance(root)))
     print("The runs of this project, the smallest and best distance first (Ctrl-C ends the server):", flush=True)
     print(link(options.port, experiment), flush=True)
-    command = [sys.executable, "-m", "mlflow", "ui"]
-    command += [
-        word for store in ("backend", "registry") for word in (f"--{store}-store-uri", connection.address(root))
-    ]
+    store = connection.address(root)
+    command = [sys.executable, "-m", "mlflow", "ui", "--backend-store-uri", store, "--registry-store-uri", store]
     command += ["--host", HOST, "--port", str(options.port), "--workers", "1", "--uvicorn-opts", "--log-level warning"]
-    # Otherwise the address is followed by dozens of lines, one for each request.
-    quiet = {"MLFLOW_LOGGING_LEVEL": "WARNING", "PYTHONWARNINGS": "ignore"}
-    os.execve(sys.executable, command, os.environ | quiet)
+    os.execve(sys.executable, command, os.environ | _SERVER)
 
 
 def _distance(root: Path) -> str:
