@@ -60,7 +60,7 @@ format: $(INSTALLED) ## Format the code
 	@$(BIN)/ruff check --fix .
 	@$(BIN)/ruff format .
 
-# The columns of `make exps`, as DVC names them: with the file before names that the metrics have too.
+# The columns of `make exps`.
 COLUMNS_SHOWN := Experiment|(fid|frechet_distance)(_floor)?|sample_recall|ngf|seed|epochs|batch_size|lr|loss|r1_gamma
 
 exps: $(INSTALLED) ## The experiments of each commit, the smallest distance first, with the ten columns that matter most (`dvc exp show` has all)

@@ -20,7 +20,10 @@ _FIRST = {
     "loss": ("d_loss", "g_loss", "penalty"),
     "speed": ("images_per_second", "peak_memory", "peak_gpu_memory"),
 }
-# Those of older versions' metrics.json; they were names of parameters too.
+_LAST = {"speed": ("_share",)}
+_OTHERS = "scores"
+GROUPS = (*_FIRST, _OTHERS)
+# From names in metrics.json of older versions, which were names of parameters too.
 _RENAMED = {
     "precision": "sample_precision",
     "precision_floor": "sample_precision_floor",
@@ -32,9 +35,6 @@ _RENAMED = {
     "dataset": "data_source",
     "crop_size": "crop",
 }
-_LAST = {"speed": ("_share",)}
-_OTHERS = "scores"
-GROUPS = (*_FIRST, _OTHERS)
 
 
 def grouped(name: str) -> str:
