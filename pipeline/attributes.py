@@ -1,6 +1,6 @@
 """Finds what the generator has learnt of its data's attributes: directions in latent space, with their scores."""
 
-from dcgan.params import AttributesParams
+from dcgan.schema import AttributesParams
 from dcgan.system.project_files import ATTRIBUTES, DIRECTIONS, DISCRIMINATOR, FACES, GENERATOR, REPORTS
 from pipeline.support.outs import outs
 from pipeline.support.stage import run

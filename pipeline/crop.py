@@ -1,6 +1,6 @@
 """Crops and resizes every picture in data/raw, packs the faces into arrays in data/faces, and writes the data card."""
 
-from dcgan.params import CropParams
+from dcgan.schema import CropParams
 from dcgan.system.files import write_json
 from dcgan.system.progress import say
 from dcgan.system.project_files import FACES, RAW, REPORTS

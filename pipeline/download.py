@@ -3,7 +3,7 @@
 import importlib
 import os
 
-from dcgan.params import DownloadParams
+from dcgan.schema import DownloadParams
 from dcgan.system.project_files import DOWNLOADS, FOLDER, INVENTORY, RAW
 from pipeline.support.outs import outs
 from pipeline.support.stage import MAIN_ROOT, run

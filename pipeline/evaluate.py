@@ -4,7 +4,7 @@ import json
 import logging
 from functools import partial
 
-from dcgan.params import EvaluateParams
+from dcgan.schema import EvaluateParams
 from dcgan.system.project_files import FACES, GENERATOR, METRICS, NEIGHBOURS, REFERENCE, REPORTS
 from pipeline.support.feature_network import measuring
 from pipeline.support.outs import outs

@@ -5,7 +5,7 @@ The list is empty for data sets that do not use them.
 
 from pathlib import Path
 
-from dcgan.params import InventoryParams
+from dcgan.schema import InventoryParams
 from dcgan.system.project_files import FOLDER, INVENTORY
 from pipeline.support.outs import outs
 from pipeline.support.stage import MAIN_ROOT, run

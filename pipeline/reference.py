@@ -1,6 +1,6 @@
 """Computes the feature statistics and features of the real faces in each split once, for the evaluation."""
 
-from dcgan.params import ReferenceParams
+from dcgan.schema import ReferenceParams
 from dcgan.system.project_files import FACES, REFERENCE
 from pipeline.support.feature_network import measuring
 from pipeline.support.outs import outs

@@ -3,7 +3,8 @@
 import json
 from functools import partial
 
-from dcgan.params import ReportParams, load_preset, preset_names
+from dcgan.params import load_preset, preset_names
+from dcgan.schema import ReportParams
 from dcgan.system.project_files import DISTANCES, GENERATOR, LOSSES, METRICS, NEIGHBOURS, PRESETS, REPORT, REPORTS
 from pipeline.support.dvc_files import stages
 from pipeline.support.outs import outs

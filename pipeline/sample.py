@@ -1,6 +1,6 @@
 """Samples faces from the trained generator: grids, interpolations between latents, an animation of the training."""
 
-from dcgan.params import SampleParams
+from dcgan.schema import SampleParams
 from dcgan.system.project_files import FACES, GENERATOR, REPORTS
 from pipeline.support.outs import outs
 from pipeline.support.record import describe_samples, record

@@ -4,7 +4,7 @@ from contextlib import ExitStack
 from dataclasses import replace
 from functools import partial
 
-from dcgan.params import TrainParams
+from dcgan.schema import TrainParams
 from dcgan.system.project_files import DISCRIMINATOR, FACES, GENERATOR, REPORTS
 from pipeline.support.digests import code_digest
 from pipeline.support.environment import from_environment

@@ -3,7 +3,7 @@
 The weights come from an installed package, or are downloaded to data/downloads and kept there.
 """
 
-from dcgan.params import WeightsParams
+from dcgan.schema import WeightsParams
 from dcgan.system.project_files import DOWNLOADS, WEIGHTS
 from pipeline.support.outs import outs
 from pipeline.support.stage import MAIN_ROOT, run

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable
 
-from dcgan.params import Params
+from dcgan.schema import Params
 
 _OF = "dcgan.training.diversity"
 _TRY = "; try "  # what follows is advice

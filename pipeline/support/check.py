@@ -6,7 +6,7 @@ This is not a stage; `python -m dcgan check` runs it.
 import os
 import shlex
 
-from dcgan.params import InventoryParams, TrainParams
+from dcgan.schema import InventoryParams, TrainParams
 from dcgan.system.errors import UserError
 from pipeline.support.dvc_files import ROOT, outs_of, stages
 from pipeline.support.lineage import check

@@ -9,7 +9,7 @@ import math
 import sys
 from collections.abc import Iterator
 
-from dcgan.params import Section
+from dcgan.schema import Section
 from dcgan.system.errors import UserError
 from dcgan.system.leftovers import Leftover, in_bytes, table
 from dcgan.tracking.deleted import deleted

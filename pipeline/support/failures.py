@@ -6,7 +6,7 @@ import os
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from dcgan.params import Params
+from dcgan.schema import Params
 from dcgan.system.errors import about_disk
 from dcgan.system.files import write_json
 from dcgan.system.gpu_memory import about_gpu_memory

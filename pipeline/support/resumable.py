@@ -8,7 +8,8 @@ from typing import Any
 
 import yaml
 
-from dcgan.params import CropParams, DownloadParams, Params, TrainParams, load, overrides, parse, validate
+from dcgan.params import load, overrides, parse, validate
+from dcgan.schema import CropParams, DownloadParams, Params, TrainParams
 from dcgan.system.errors import UserError
 from dcgan.tracking.repository import commit, git
 from dcgan.tracking.trainings import Training

@@ -8,7 +8,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from dcgan.params import CropParams, DownloadParams, Section, TrainParams
+from dcgan.schema import CropParams, DownloadParams, Section, TrainParams
 from dcgan.tracking.machine import machine
 from dcgan.tracking.repository import commit, patch_name, uncommitted
 from dcgan.tracking.run import Run, harmless

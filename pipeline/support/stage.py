@@ -10,7 +10,8 @@ from collections.abc import Callable
 from functools import cache
 from typing import NoReturn
 
-from dcgan.params import Params, SectionT, load, parse
+from dcgan.params import load, parse
+from dcgan.schema import Params, SectionT
 from dcgan.system.errors import Interrupted, UserError
 from dcgan.system.progress import log_above_the_bar
 from pipeline.support.advice import Advice

@@ -7,7 +7,7 @@ import json
 import subprocess
 import sys
 
-from dcgan.params import Section
+from dcgan.schema import Section
 from dcgan.system.errors import UserError
 from dcgan.system.project_files import GENERATOR
 from dcgan.tracking.run_folder import OWN, SPOOL, spool_of, tracking_is_on, waiting

@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 from project import ROOT
 
-from dcgan.params import Params, load
+from dcgan.params import load
+from dcgan.schema import Params
 from dcgan.training.diversity import Collapse
 from pipeline.support.advice import Advice
 

@@ -347,7 +347,7 @@ from pipeline.support.launch_ranks import launch
 from pipeline.support.signals import stop_signal
 from pipeline.support.stage import run
 from dcgan.system.errors import Interrupted, UserError
-from dcgan.params import Section
+from dcgan.schema import Section
 
 def main(params):
     if launch(2):

@@ -27,6 +27,7 @@ from dcgan import networks, params
 from dcgan.data import images
 from dcgan.networks import Generator, Settings
 from dcgan.sampling import draw_latents, generate, random_state
+from dcgan.schema import TrainParams
 from dcgan.system import hardware
 from dcgan.system.choices import Loss
 from dcgan.system.errors import Interrupted, UserError
@@ -130,7 +131,7 @@ def check(result: Result, settings: Settings, recipe: Recipe, steps: int) -> Non
 @pytest.mark.parametrize("name", PRESETS)
 def test_every_preset_trains(tmp_path: Path, faces: Path, name: str) -> None:
     small = {"ngf": 4, "ndf": 4, "batch_size": 8, "epochs": 1}
-    preset = params.load_preset(ROOT / "presets", name).section(params.TrainParams).model_copy(update=small)
+    preset = params.load_preset(ROOT / "presets", name).section(TrainParams).model_copy(update=small)
     settings, recipe = preset.part(Settings), preset.part(Recipe)
     machine = hardware.resolve(0, preset.precision)
     scale = np.arange(settings.image_size) * 64 // settings.image_size
