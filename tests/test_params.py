@@ -106,6 +106,19 @@ def test_overrides_are_what_differs(name: str) -> None:
     assert set(changed) == {key for key, value in preset.model_dump().items() if getattr(present, key) != value}
 
 
+def test_the_coarse_discriminator_needs_groups_of_pictures_and_no_other_norm() -> None:
+    coarse = AVATARS | {"coarse_share": 0.3}
+    params.validate(coarse)
+    params.validate(coarse | {"batch_size": 24, "ranks": 2})
+    params.validate(coarse | {"discriminator_norm": "batch", "coarse_share": 0.0, "batch_size": 18})
+    with pytest.raises(UserError, match=r"batch_size: 18 is not a multiple of 4, .*, for example 20\."):
+        params.validate(coarse | {"batch_size": 18})
+    with pytest.raises(UserError, match=r"batch_size: 12 is not a multiple of 8, .*, for example 16\."):
+        params.validate(coarse | {"batch_size": 12, "ranks": 2})
+    with pytest.raises(UserError, match=r"coarse_share: 0\.3 cannot be used with discriminator_norm: spectral; give 0"):
+        params.validate(coarse | {"discriminator_norm": "spectral"})
+
+
 def test_an_unknown_preset_is_named_with_those_that_are() -> None:
     with pytest.raises(UserError, match="no preset 'celebs'; give one of avatars, celeba"):
         params.load_preset(ROOT / "presets", "celebs")

@@ -58,6 +58,17 @@ def _impossible_training(p: Params) -> str | None:
             f"batch_size: {p.batch_size} is not a multiple of {'ranks' if p.ranks else 'ngpu'}: {count}; "
             f"give a multiple of {count}, for example {-(-p.batch_size // count) * count}."
         )
+    groups = 4 * count  # of at least 4 pictures on each rank
+    if p.coarse_share and p.batch_size % groups:
+        return (
+            f"batch_size: {p.batch_size} is not a multiple of {groups}, as coarse_share: {p.coarse_share} needs, which "
+            f"compares groups of pictures; give a multiple, for example {-(-p.batch_size // groups) * groups}."
+        )
+    if p.coarse_share and p.discriminator_norm != "none":
+        return (
+            f"coarse_share: {p.coarse_share} cannot be used with discriminator_norm: {p.discriminator_norm}; "
+            "give 0, or discriminator_norm: none."
+        )
     if p.ngpu != "auto" and p.ngpu and count % p.ngpu:
         return f"ranks: {count} is not a multiple of ngpu: {p.ngpu}, the GPUs of each machine; leave ranks empty."
     if p.keep == "best" and not p.distance_kimg:

@@ -17,6 +17,7 @@ from dcgan.system.choices import (
     Architecture,
     DiscriminatorNorm,
     FidNetwork,
+    GeneratorNorm,
     Keep,
     Latent,
     Loss,
@@ -83,7 +84,11 @@ class NetworkParams(Section):
     ngf: int = Field(ge=1, le=MOST_NGF, description="channels of the generator at half the resolution")
     ndf: int = Field(ge=1, le=MOST_NGF, description="channels of the discriminator at half the resolution")
     latent: Latent = Field(description="distribution of the latents: N(0, 1), or uniform on [-1, 1]")
+    generator_norm: GeneratorNorm = Field(description="normalisation in the generator")
     discriminator_norm: DiscriminatorNorm = Field(description="normalisation in the discriminator")
+    coarse_share: float = Field(
+        ge=0, le=1, description="share of a second, coarse discriminator in what the generator learns from; 0: none"
+    )
 
 
 class TrainParams(NetworkParams):

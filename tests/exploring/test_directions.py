@@ -12,7 +12,7 @@ from dcgan.exploring import arithmetic, direction_file, directions
 from dcgan.exploring.principal import principal_directions
 from dcgan.networks import Settings, build
 from dcgan.sampling import draw_latents, random_state
-from dcgan.system.choices import Architecture, Latent
+from dcgan.system.choices import Architecture, GeneratorNorm, Latent
 
 LATENTS = get_args(Latent)
 
@@ -85,15 +85,18 @@ def test_no_sum_is_made_of_attributes_that_always_come_together() -> None:
     assert arithmetic.add(settings, latents, torch.cat([same, same], dim=1), [0, 1], random_state(1, "noise")) is None
 
 
+@pytest.mark.parametrize("norm", get_args(GeneratorNorm))
 @pytest.mark.parametrize("architecture", get_args(Architecture))
-def test_principal_directions_are_those_of_the_first_layers_features(architecture: Architecture) -> None:
-    settings = Settings(architecture, 32, nz=6, ngf=4)
+def test_principal_directions_are_those_of_the_first_layers_features(
+    architecture: Architecture, norm: GeneratorNorm
+) -> None:
+    settings = Settings(architecture, 32, nz=6, ngf=4, generator_norm=norm)
     generator = build(settings, random_state(1, "weights"))[0].eval()
     if architecture == "conv":
-        norm = generator.main[1]
-        assert isinstance(norm, torch.nn.BatchNorm2d) and norm.running_var is not None
-        norm.running_var.uniform_(0.5, 2, generator=random_state(1, "variances"))
-        first = torch.nn.Sequential(*generator.main[:2])
+        second = generator.main[1]
+        if isinstance(second, torch.nn.BatchNorm2d) and second.running_var is not None:
+            second.running_var.uniform_(0.5, 2, generator=random_state(1, "variances"))
+        first = torch.nn.Sequential(*generator.main[: 2 if norm == "batch" else 1])
         latents = drawn(settings, 50_000)[:, :, None, None]
     else:
         first, latents = torch.nn.Sequential(generator.project), drawn(settings, 50_000)

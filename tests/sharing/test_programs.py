@@ -16,7 +16,13 @@ from dcgan import networks, sampling
 from dcgan.networks import Generator, Settings
 from dcgan.sharing import programs
 
-KINDS: list[dict[str, Any]] = [{}, {"architecture": "linear", "nc": 1}, {"image_size": 64, "latent": "uniform"}]
+KINDS: list[dict[str, Any]] = [
+    {},
+    {"architecture": "linear", "nc": 1},
+    {"image_size": 64, "latent": "uniform"},
+    {"generator_norm": "pixel"},
+    {"generator_norm": "pixel", "architecture": "linear"},
+]
 
 
 def drawn(**changes: Any) -> Generator:

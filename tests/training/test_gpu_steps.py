@@ -98,6 +98,13 @@ def test_steps(
     assert {value.device for value in made.average.state_dict().values()} == {GPU}
 
 
+@pytest.mark.parametrize("precision", get_args(Precision))
+def test_steps_with_a_coarse_discriminator_and_pixel_norm(gpu: FakeCuda, precision: Precision) -> None:
+    shape = settings(generator_norm="pixel", coarse_share=0.3)
+    made, stream = trainer(gpu, shape, recipe(loss="relativistic"), precision), real_pictures(recipe())
+    assert take(gpu, made, stream, 0).total() > take(gpu, made, stream, 1).total() > 100
+
+
 def test_a_step_after_a_resume(gpu: FakeCuda) -> None:
     before, after, stream = (
         trainer(gpu, settings(), recipe()),

@@ -26,6 +26,10 @@ KINDS: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
     ),
     "hinge, linear layers, uniform latents": ({"architecture": "linear", "latent": "uniform"}, {"loss": "hinge"}),
     "augmented": ({}, {"augment": True, "ema_halflife_kimg": 0.05}),
+    "pixel, coarse": (
+        {"generator_norm": "pixel", "discriminator_norm": "none", "coarse_share": 0.3},
+        {"loss": "relativistic", "r1_gamma": 1.0},
+    ),
     "spectral, lsgan, penalties": ({"discriminator_norm": "spectral"}, {"loss": "lsgan", "r1_gamma": 1.0}),
     "scheduled": (
         {"discriminator_norm": "none"},

@@ -155,6 +155,10 @@ KINDS: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
     "averaged": ({}, {"ema_halflife_kimg": 1.0}),
     "augmented": ({}, {"augment": True}),
     "augmented, grey": ({"nc": 1}, {"augment": True}),
+    "pixel, coarse": (
+        {"generator_norm": "pixel", "discriminator_norm": "none", "coarse_share": 0.3},
+        {"loss": "relativistic", "r1_gamma": 1.0, "r1_interval": 2},
+    ),
     "two rates": ({}, {"lr_discriminator": 1e-4, "beta1": 0.0, "beta2": 0.9}),
     "all at once": (
         {"architecture": "linear", "nc": 1, "latent": "uniform", "discriminator_norm": "spectral"},
@@ -261,6 +265,7 @@ RESUMED: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
     "wide, mirrored": ({"ngf": 8, "ndf": 8, "nc": 1}, {"ema_halflife_kimg": 0.02, "mirror": True}),
     "spectral, augmented": ({"discriminator_norm": "spectral"}, {"augment": True, "loss": "hinge"}),
     "penalised": KINDS["all at once"],
+    "pixel, coarse": KINDS["pixel, coarse"],
 }
 
 

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from dcgan.networks import Generator
+from dcgan.networks.pixel_norm import PixelNorm
 
 
 def principal_directions(generator: Generator, most: int) -> tuple[Tensor, Tensor]:
@@ -31,7 +32,10 @@ def _first_layer(generator: Generator) -> Tensor:
     if generator.settings.architecture == "linear":
         return generator.project.weight.T
     layer, norm = generator.main[0], generator.main[1]
-    assert isinstance(layer, nn.ConvTranspose2d) and isinstance(norm, nn.BatchNorm2d)
+    assert isinstance(layer, nn.ConvTranspose2d)
+    if isinstance(norm, PixelNorm):  # it keeps the direction of the features, and makes all of one length
+        return layer.weight.flatten(1)
+    assert isinstance(norm, nn.BatchNorm2d)
     assert norm.running_var is not None, "the generator's BatchNorm keeps statistics"
     scale = norm.weight / (norm.running_var + norm.eps).sqrt()
     return (layer.weight * scale[:, None, None]).flatten(1)

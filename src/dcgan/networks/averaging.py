@@ -40,6 +40,9 @@ def estimate_batch_norm(generator: Generator, latents: Iterable[Tensor]) -> None
     The running statistics of a training do not match averaged weights, and lag behind weights that are not averaged.
     """
     norms = [module for module in generator.modules() if isinstance(module, nn.BatchNorm2d)]
+    if not norms:
+        generator.eval()
+        return
     momenta = [norm.momentum for norm in norms]
     for norm in norms:
         norm.track_running_stats = True  # off in a training, which uses the statistics of each batch

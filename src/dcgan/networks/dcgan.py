@@ -3,7 +3,7 @@
 `conv` is fully convolutional, with the layers and the layer names (`main.0.weight`, ...) of the PyTorch DCGAN tutorial.
 `linear` starts the generator and ends the discriminator with a linear layer. The number of layers grows with
 log2(image_size). A feature map of resolution r has width * min(8, image_size / (2 r)) channels, where width is `ngf` or
-`ndf`.
+`ndf`. Two settings are of later papers: `generator_norm: pixel`, and the coarse discriminator beside the other.
 """
 
 from __future__ import annotations
@@ -16,8 +16,10 @@ from torch import Tensor, nn
 from torch.nn.utils import parametrize
 from torch.nn.utils.parametrizations import spectral_norm
 
+from dcgan.networks.coarse import CoarseDiscriminator
 from dcgan.networks.convolutions import DoublingConvTranspose2d, HalvingConv2d
-from dcgan.system.choices import Architecture, DiscriminatorNorm, Latent
+from dcgan.networks.pixel_norm import PixelNorm
+from dcgan.system.choices import Architecture, DiscriminatorNorm, GeneratorNorm, Latent
 
 NEGATIVE_SLOPE = 0.2  # of the discriminator's LeakyReLU (Radford et al., section 4)
 WEIGHT_STD = 0.02  # of the initial weights (Radford et al., section 4)
@@ -34,7 +36,9 @@ class Settings:
     ngf: int = 64
     ndf: int = 64
     latent: Latent = "normal"
+    generator_norm: GeneratorNorm = "batch"
     discriminator_norm: DiscriminatorNorm = "batch"
+    coarse_share: float = 0.0
 
 
 def widths(channels: int, image_size: int) -> list[int]:
@@ -50,15 +54,16 @@ class Generator(nn.Module):
         super().__init__()
         self.settings = settings
         channels = widths(settings.ngf, settings.image_size)
+        norm = PixelNorm if settings.generator_norm == "pixel" else nn.BatchNorm2d
         layers: list[nn.Module] = []
         if settings.architecture == "conv":
             layers += [nn.ConvTranspose2d(settings.nz, channels[0], 4, 1, 0, bias=False)]
-            layers += [nn.BatchNorm2d(channels[0]), nn.ReLU(inplace=True)]
+            layers += [norm(channels[0]), nn.ReLU(inplace=True)]
         else:
             self.project = nn.Linear(settings.nz, channels[0] * 4 * 4)
         for before, after in pairwise(channels):
             layers += [DoublingConvTranspose2d(before, after)]
-            layers += [nn.BatchNorm2d(after), nn.ReLU(inplace=True)]
+            layers += [norm(after), nn.ReLU(inplace=True)]
         layers += [DoublingConvTranspose2d(channels[-1], settings.nc), nn.Tanh()]
         self.main = nn.Sequential(*layers)
 
@@ -70,7 +75,10 @@ class Generator(nn.Module):
 
 
 class Discriminator(nn.Module):
-    """Maps pictures (N, nc, image_size, image_size) in [-1, 1] to logits (N,), without a sigmoid."""
+    """Maps pictures (N, nc, image_size, image_size) in [-1, 1] to logits (N,), without a sigmoid.
+
+    With a `coarse_share` above 0 these are (2 N,), two for each picture: that of its details, and the coarse one's.
+    """
 
     def __init__(self, settings: Settings) -> None:
         super().__init__()
@@ -91,8 +99,13 @@ class Discriminator(nn.Module):
         else:
             layers += [nn.Flatten(), norm(nn.Linear(channels[-1] * 4 * 4, 1))]
         self.main = nn.Sequential(*layers)
+        self.coarse: CoarseDiscriminator | None = None
+        if settings.coarse_share:
+            self.coarse = CoarseDiscriminator(settings.nc, settings.image_size, settings.coarse_share, NEGATIVE_SLOPE)
 
     def forward(self, pictures: Tensor) -> Tensor:
+        if self.coarse is not None:
+            return torch.stack([self.main(pictures).flatten(), self.coarse(pictures)], dim=1).flatten()
         if self.settings.discriminator_norm != "spectral":
             return self.main(pictures).flatten()
         with parametrize.cached():

@@ -18,6 +18,7 @@ from onnx import TensorProto, helper, numpy_helper
 from torch import Tensor, nn
 
 from dcgan.networks import Generator
+from dcgan.networks.pixel_norm import EPSILON, PixelNorm
 
 LATENTS, PICTURES = "latents", "pictures"  # names of the input (N, nz) and the output (N, nc, H, W) in [-1, 1]
 OPSET = 17
@@ -89,6 +90,15 @@ class _Graph:
             case nn.BatchNorm2d():
                 of_torch = ("weight", "bias", "running_mean", "running_var")
                 self.add("BatchNormalization", name, {key: state[key] for key in of_torch}, epsilon=layer.eps)
+            case PixelNorm():
+                maps = self.nodes[-1].output[0]
+                self.nodes.append(helper.make_node("Mul", [maps, maps], [f"{name}.square"]))
+                self.add("ReduceMean", f"{name}.mean", {}, axes=[1])
+                self.add("Add", f"{name}.above_zero", {"epsilon": torch.tensor(EPSILON)})
+                self.add("Sqrt", f"{name}.root", {})
+                self.nodes.append(helper.make_node("Div", [maps, f"{name}.root"], [f"{name}.divided"]))
+                self.add("Mul", f"{name}.scaled", {"weight": state["weight"][:, None, None]})
+                self.add("Add", name, {"bias": state["bias"][:, None, None]})
             case nn.ReLU() | nn.Tanh():
                 self.add(type(layer).__name__.replace("ReLU", "Relu"), name, {})
             case nn.Linear():

@@ -6,6 +6,7 @@ MOST_NZ, MOST_NGF = 4096, 1024  # the latter also for ndf
 
 Architecture = Literal["conv", "linear"]
 Latent = Literal["normal", "uniform"]
+GeneratorNorm = Literal["batch", "pixel"]
 DiscriminatorNorm = Literal["batch", "none", "spectral"]
 Loss = Literal["bce", "minimax", "hinge", "lsgan", "relativistic"]
 Keep = Literal["last", "best"]

@@ -78,6 +78,8 @@ class Trainer:
         generator, discriminator = build(settings, random_state(recipe.seed, "weights"))
         self.generator = generator.to(hardware.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.discriminator = discriminator.to(hardware.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+        if (coarse := discriminator.coarse) is not None:  # groups that hold no real beside generated pictures
+            coarse.group = math.gcd(coarse.group, recipe.batch_size // ranks.count)
         self.average = averaged_copy(self.generator)
         for module in self.generator.modules():
             if isinstance(module, nn.BatchNorm2d):
